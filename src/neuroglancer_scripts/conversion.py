@@ -1,0 +1,397 @@
+"""Turn a volume into a multi-resolution dataset.
+
+Three steps, each a value or a call that can be used alone: :func:`plan_conversion` decides
+what the dataset will be, without writing anything; :func:`run_conversion` writes it, in one
+pass over the volume; :func:`convert_file` does both for a file, so that the dataset appears
+whole at its destination, or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroglancer_scripts.accessor import Accessor
+from neuroglancer_scripts.data_types import NG_DATA_TYPES, get_chunk_dtype_transformer
+from neuroglancer_scripts.dataset_summary import DatasetSummary, summarise
+from neuroglancer_scripts.downscaling import Downscaler, get_downscaler
+from neuroglancer_scripts.dyadic_pyramid import fill_scales_for_dyadic_pyramid
+from neuroglancer_scripts.errors import AlreadyExistsError, NotFoundError, UnsupportedVolumeError, URLError
+from neuroglancer_scripts.file_accessor import FileAccessor
+from neuroglancer_scripts.info import VolumeInfo, parse_json, parse_volume_info
+from neuroglancer_scripts.precomputed_io import get_IO_for_new_dataset
+from neuroglancer_scripts.pyramid_writer import PyramidWriter
+from neuroglancer_scripts.runner import ThreadRunner
+from neuroglancer_scripts.staged_folder import StagedFolder
+from neuroglancer_scripts.url import parse_dataset_url
+from neuroglancer_scripts.volume_reader import (
+    DatasetType,
+    VolumeSource,
+    choose_data_type,
+    get_input_range_transformer,
+    guess_type,
+    open_volume,
+)
+
+__all__ = [
+    "ConversionOptions",
+    "ConversionPlan",
+    "ConversionReport",
+    "StorageOptions",
+    "convert_file",
+    "plan_conversion",
+    "run_conversion",
+]
+
+Voxels = npt.NDArray[Any]
+Progress = Callable[[int], object]
+
+# More chunks than this in one folder make many file systems, and people, slow.
+_MANY_FILES = 100_000
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """What a dataset is to be; None leaves the choice to the volume."""
+
+    #: ``image`` or ``segmentation``.
+    dataset_type: DatasetType | None = None
+    #: Data type of the voxels; values are rounded and clipped to it.
+    data_type: str | None = None
+    #: ``raw``, ``jpeg`` or ``compressed_segmentation``.
+    encoding: str | None = None
+    #: ``average``, ``majority``, ``stride``; ``auto`` is the rule of the older commands.
+    downscaling_method: str | None = None
+    #: What the average takes for voxels outside of the volume; by default the nearest one.
+    outside_value: float | None = None
+    #: At most so many scales.
+    max_scales: int | None = None
+    #: Chunks have about the volume of a cube with edges of so many voxels; a power of two.
+    target_chunk_size: int = 64
+    #: Input values that become the ends of the data type's range.
+    input_min: float | None = None
+    input_max: float | None = None
+    #: ``jpeg_quality``, ``jpeg_plane``.
+    encoder_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StorageOptions:
+    """How the files of a dataset are stored: see :class:`~.file_accessor.FileAccessor`."""
+
+    flat: bool = True
+    gzip: bool = False
+    compresslevel: int = 9
+
+    def accessor(self, path: str) -> FileAccessor:
+        """Return an accessor that stores in this way."""
+        return FileAccessor(path, flat=self.flat, gzip=self.gzip, compresslevel=self.compresslevel)
+
+
+@dataclass(frozen=True)
+class ConversionPlan:
+    """All that was decided about a dataset before it is written."""
+
+    #: The volume.
+    source: VolumeSource
+    #: The dataset's ``info``.
+    info: dict[str, Any]
+    #: Why it is an image or a segmentation; None if that was asked for.
+    reason: str | None
+    #: float32 stands for a data type that the format lacks.
+    is_substitute: bool
+    #: From slabs of the source to slabs of the dataset's data type.
+    convert_voxels: Callable[[Voxels], Voxels]
+    #: How scales are made.
+    downscaler: Downscaler
+    #: How chunks are encoded.
+    encoder_options: Mapping[str, Any]
+
+    @property
+    def model(self) -> VolumeInfo:
+        """The ``info``, parsed."""
+        return parse_volume_info(self.info)
+
+    @property
+    def num_voxels(self) -> int:
+        """Voxels of all scales."""
+        return sum(int(np.prod(scale.size_xyz, dtype=object)) for scale in self.model.scales)
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks of all scales."""
+        return sum(len(scale.grids[0]) for scale in self.model.scales)
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion wrote."""
+
+    #: The dataset as it was planned.
+    plan: ConversionPlan
+    #: Files and bytes that stand at the destination.
+    summary: DatasetSummary
+    #: Wall time.
+    seconds: float
+
+
+def _dataset_type(source: VolumeSource, options: ConversionOptions) -> tuple[DatasetType, str | None]:
+    if options.dataset_type is not None:
+        return options.dataset_type, None
+    return guess_type(source)
+
+
+def _encoding(dataset_type: DatasetType, options: ConversionOptions) -> str:
+    if options.encoding is not None:
+        return options.encoding
+    return "compressed_segmentation" if dataset_type == "segmentation" else "raw"
+
+
+def _data_type(
+    source: VolumeSource, dataset_type: DatasetType, encoding: str, wanted: str | None
+) -> tuple[str, bool]:
+    if wanted is not None and wanted not in NG_DATA_TYPES:
+        raise ValueError(f"the data type is one of {', '.join(NG_DATA_TYPES)}, not {wanted}")
+    if wanted is not None and dataset_type == "image":
+        return wanted, False
+    choice = choose_data_type(source, dataset_type, encoding)
+    if wanted is None:
+        return choice.name, choice.is_substitute
+    if wanted == "float32" or not np.can_cast(choice.name, wanted):
+        raise UnsupportedVolumeError(f"{source.name}: {wanted} does not hold its labels, which need {choice.name}")
+    return wanted, False
+
+
+def _voxel_converter(
+    source: VolumeSource, data_type: str, options: ConversionOptions
+) -> Callable[[Voxels], Voxels]:
+    stretch = get_input_range_transformer(options.input_min, options.input_max, data_type)
+    if stretch is not None:
+        return stretch
+    if source.dtype == np.dtype(data_type):
+        return lambda voxels: voxels
+    transform = get_chunk_dtype_transformer(source.dtype, data_type)
+    return lambda voxels: transform(voxels, preserve_input=False)
+
+
+def _resolution(source: VolumeSource) -> list[int | float]:
+    if source.voxel_size_nm is None:
+        raise UnsupportedVolumeError(
+            f"{source.name}: does not say how large its voxels are: give --resolution, for example 0.5mm"
+        )
+    # Whole nanometres are written as integers: 1e6 nm, not 1000000.0000000001.
+    return [round(v) if abs(v - round(v)) <= 1e-6 * v and round(v) else v for v in source.voxel_size_nm]
+
+
+def plan_conversion(source: VolumeSource, options: ConversionOptions) -> ConversionPlan:
+    """Decide what the dataset of a volume will be. Nothing is written.
+
+    The volume is read where its header leaves something open: a sample of it if nothing
+    says whether it is an image or labels, all of it if the range of its values decides
+    about the data type.
+
+    Raises
+    ------
+    UnsupportedVolumeError
+        The volume has no place in the format, or not as the options ask for it.
+    InvalidInfoError
+        The encoding does not hold such voxels.
+    ValueError
+        An option is wrong.
+    CorruptDataError, DataAccessError
+        The volume cannot be read.
+    """
+    dataset_type, reason = _dataset_type(source, options)
+    if dataset_type == "segmentation" and source.num_channels > 1:
+        raise UnsupportedVolumeError(
+            f"{source.name}: has {source.num_channels} channels, and a segmentation has one: "
+            "extract one volume first, or convert it with --type image"
+        )
+    encoding = _encoding(dataset_type, options)
+    data_type, is_substitute = _data_type(source, dataset_type, encoding, options.data_type)
+    scale: dict[str, Any] = {
+        "size": list(source.size_xyz),
+        "resolution": _resolution(source),
+        "voxel_offset": [0, 0, 0],
+        "encoding": encoding,
+    }
+    if encoding == "compressed_segmentation":
+        scale["compressed_segmentation_block_size"] = [8, 8, 8]
+    info: dict[str, Any] = {
+        "type": dataset_type,
+        "data_type": data_type,
+        "num_channels": source.num_channels,
+        "scales": [scale],
+    }
+    fill_scales_for_dyadic_pyramid(info, options.target_chunk_size, options.max_scales)
+    parse_volume_info(info, place=f"{source.name}: the dataset would not be valid")
+    method = options.downscaling_method or ("majority" if dataset_type == "segmentation" else "average")
+    return ConversionPlan(
+        source,
+        info,
+        reason,
+        is_substitute,
+        _voxel_converter(source, data_type, options),
+        get_downscaler(method, info, {"outside_value": options.outside_value}),
+        options.encoder_options,
+    )
+
+
+def _store_transform(accessor: Accessor, transform: npt.NDArray[np.float64]) -> None:
+    content = json.dumps(transform.tolist()).encode()
+    try:
+        if accessor.fetch_file("transform.json") == content:
+            return
+    except NotFoundError:
+        accessor.store_file("transform.json", content, mime_type="application/json")
+        return
+    raise AlreadyExistsError("transform.json exists and says something else: remove it, or choose a new folder")
+
+
+def run_conversion(
+    plan: ConversionPlan, accessor: Accessor, *, jobs: int | None = None, progress: Progress | None = None
+) -> None:
+    """Write a planned dataset: ``info``, ``transform.json``, the chunks of all scales.
+
+    Parameters
+    ----------
+    plan
+        What to write.
+    accessor
+        Where to.
+    jobs
+        Number of threads; by default one per processor.
+    progress
+        Called, in any thread, with the number of voxels of each chunk that was stored.
+
+    Raises
+    ------
+    AlreadyExistsError
+        There is a dataset already.
+    CorruptDataError
+        The volume is damaged.
+    DataAccessError
+        It cannot be read, or the dataset cannot be written.
+    """
+    dataset = get_IO_for_new_dataset(plan.info, accessor, encoder_options=plan.encoder_options)
+    if plan.source.transform is not None:
+        _store_transform(accessor, plan.source.transform)
+    scales = plan.model.scales
+    size_x, size_y, _ = plan.source.size_xyz
+    with ThreadRunner(jobs) as runner:
+        writer = PyramidWriter(dataset, plan.downscaler, runner, scales=scales, chunk_done=progress)
+        for z0, z1 in scales[0].grids[0].spans(2):
+            slab = plan.source.read((0, size_x, 0, size_y, z0, z1))
+            writer.add(plan.convert_voxels(slab))
+            del slab
+        writer.check_complete()
+    plan.source.verify_end()
+
+
+def _check_replaceable(folder: str, overwrite: bool) -> None:
+    """Raise unless a folder that is not empty may be replaced by a new dataset."""
+    accessor = FileAccessor(folder)
+    if not accessor.file_exists("info"):
+        raise AlreadyExistsError(f"{folder} is not empty, and holds no dataset: choose a new folder")
+    if not overwrite:
+        raise AlreadyExistsError(
+            f"{folder} holds a dataset already: choose a new folder, or replace it with --overwrite"
+        )
+    model = parse_volume_info(parse_json(accessor.fetch_file("info"), f"{folder}/info"), f"{folder}/info")
+    ours = {"info", "info.gz", "info_fullres.json", "transform.json"}
+    ours |= {scale.key.split("/")[0] for scale in model.scales}
+    foreign = sorted(set(os.listdir(folder)) - ours)
+    if foreign:
+        names = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
+        raise AlreadyExistsError(
+            f"{folder} also holds {names}, which would be lost: move them away, or choose a new folder"
+        )
+
+
+def destination_path(dest: str | os.PathLike[str]) -> str:
+    """Return the local folder that a destination names.
+
+    Raises
+    ------
+    URLError
+        It is not local.
+    """
+    place = parse_dataset_url(dest)
+    if place.scheme != "file":
+        raise URLError(f"{place.location}: datasets are written to local folders only")
+    return place.location
+
+
+def convert_file(
+    path: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    options: ConversionOptions | None = None,
+    storage: StorageOptions | None = None,
+    *,
+    ignore_scaling: bool = False,
+    resolution_nm: Sequence[float] | None = None,
+    overwrite: bool = False,
+    jobs: int | None = None,
+    announce: Callable[[ConversionPlan], Progress | None] = lambda plan: None,
+    notify: Callable[[str], object] = lambda line: None,
+) -> ConversionReport:
+    """Convert a file into a dataset that appears whole.
+
+    Parameters
+    ----------
+    path
+        The volume: any file that :func:`~neuroglancer_scripts.volume_reader.open_volume` reads.
+    dest
+        Folder of the dataset. It is built in ``DEST.partial``.
+    options
+        What the dataset is to be.
+    storage
+        How its files are stored; by default flat and plain, which every program reads.
+    ignore_scaling
+        Take the stored values, without the slope and intercept of the header.
+    resolution_nm
+        Size of a voxel along (x, y, z), in place of the header's.
+    overwrite
+        Replace a dataset at `dest`.
+    jobs
+        Number of threads; by default one per processor.
+    announce
+        Called with the plan before anything is written; what it returns is called with the
+        number of voxels of each chunk that was stored.
+    notify
+        Called with lines for the user.
+
+    Raises
+    ------
+    UnsupportedVolumeError, InvalidInfoError, ValueError, CorruptDataError
+        As :func:`plan_conversion`.
+    AlreadyExistsError
+        There is something at `dest` that is not to be replaced.
+    DataAccessError
+        The volume cannot be read, or the dataset cannot be written.
+    """
+    started = time.perf_counter()
+    storage = storage or StorageOptions()
+    folder = destination_path(dest)
+    with (
+        StagedFolder(folder, lambda place: _check_replaceable(place, overwrite), notify) as staged,
+        open_volume(path, ignore_scaling=ignore_scaling, resolution_nm=resolution_nm) as source,
+    ):
+        plan = plan_conversion(source, options or ConversionOptions())
+        if storage.flat and max(len(scale.grids[0]) for scale in plan.model.scales) > _MANY_FILES:
+            notify(
+                f"this makes {plan.num_chunks:,} files, most of them in one folder: "
+                "consider --layout deep, or a larger --target-chunk-size"
+            )
+        accessor = storage.accessor(staged.path)
+        run_conversion(plan, accessor, jobs=jobs, progress=announce(plan))
+        summary = summarise(accessor, plan.model)
+        staged.commit()
+    return ConversionReport(plan, summary, time.perf_counter() - started)
