@@ -25,7 +25,7 @@ from neuroglancer_scripts.downscaling import Downscaler, get_downscaler
 from neuroglancer_scripts.dyadic_pyramid import fill_scales_for_dyadic_pyramid
 from neuroglancer_scripts.errors import AlreadyExistsError, NotFoundError, UnsupportedVolumeError, URLError
 from neuroglancer_scripts.file_accessor import FileAccessor
-from neuroglancer_scripts.info import VolumeInfo, parse_json, parse_volume_info
+from neuroglancer_scripts.info import VolumeInfo, encoding_problems, parse_json, parse_volume_info
 from neuroglancer_scripts.precomputed_io import get_IO_for_new_dataset
 from neuroglancer_scripts.pyramid_writer import PyramidWriter
 from neuroglancer_scripts.runner import ThreadRunner
@@ -159,9 +159,10 @@ def _data_type(
 ) -> tuple[str, bool]:
     if wanted is not None and wanted not in NG_DATA_TYPES:
         raise ValueError(f"the data type is one of {', '.join(NG_DATA_TYPES)}, not {wanted}")
-    if wanted is not None and dataset_type == "image":
+    holds_labels = dataset_type == "segmentation" or encoding == "compressed_segmentation"
+    if wanted is not None and not holds_labels:
         return wanted, False
-    choice = choose_data_type(source, dataset_type, encoding)
+    choice = choose_data_type(source, "segmentation" if holds_labels else "image", encoding)
     if wanted is None:
         return choice.name, choice.is_substitute
     if wanted == "float32" or not np.can_cast(choice.name, wanted):
@@ -181,13 +182,13 @@ def _voxel_converter(
     return lambda voxels: transform(voxels, preserve_input=False)
 
 
-def _resolution(source: VolumeSource) -> list[int | float]:
+def _resolution(source: VolumeSource) -> list[float]:
     if source.voxel_size_nm is None:
         raise UnsupportedVolumeError(
             f"{source.name}: does not say how large its voxels are: give --resolution, for example 0.5mm"
         )
-    # Whole nanometres are written as integers: 1e6 nm, not 1000000.0000000001.
-    return [round(v) if abs(v - round(v)) <= 1e-6 * v and round(v) else v for v in source.voxel_size_nm]
+    # A header holds 0.7 mm as 699999.988 nm: what is a whole number but for its rounding is one.
+    return [float(round(v)) if abs(v - round(v)) <= 1e-7 * v else v for v in source.voxel_size_nm]
 
 
 def plan_conversion(source: VolumeSource, options: ConversionOptions) -> ConversionPlan:
@@ -216,6 +217,10 @@ def plan_conversion(source: VolumeSource, options: ConversionOptions) -> Convers
         )
     encoding = _encoding(dataset_type, options)
     data_type, is_substitute = _data_type(source, dataset_type, encoding, options.data_type)
+    problems = encoding_problems(encoding, data_type, source.num_channels)
+    if problems:
+        hint = ", or --data-type uint8 with --input-max" if "uint8" in problems[0] else ""
+        raise UnsupportedVolumeError(f"{source.name}: {'; '.join(problems)}: choose another --encoding{hint}")
     scale: dict[str, Any] = {
         "size": list(source.size_xyz),
         "resolution": _resolution(source),
@@ -231,7 +236,7 @@ def plan_conversion(source: VolumeSource, options: ConversionOptions) -> Convers
         "scales": [scale],
     }
     fill_scales_for_dyadic_pyramid(info, options.target_chunk_size, options.max_scales)
-    parse_volume_info(info, place=f"{source.name}: the dataset would not be valid")
+    parse_volume_info(info)
     method = options.downscaling_method or ("majority" if dataset_type == "segmentation" else "average")
     return ConversionPlan(
         source,

@@ -217,13 +217,16 @@ def _text(value: Any) -> str:
     return value
 
 
-def _check_encoding(problems: _Problems, where: str, encoding: str, data_type: str | None, channels: int | None) -> None:
+def encoding_problems(encoding: str, data_type: str | None, num_channels: int | None) -> list[str]:
+    """Say why an encoding does not hold such voxels; an empty list where it does. None is not known."""
     types, numbers = _LIMITS.get(encoding, (None, None))
+    problems = []
     if types is not None and data_type is not None and data_type not in types:
-        problems.add(f"{where}.encoding", f"{encoding} holds only {' and '.join(types)}, not {data_type}")
-    if numbers is not None and channels is not None and channels not in numbers:
+        problems.append(f"{encoding} holds only {' and '.join(types)}, not {data_type}")
+    if numbers is not None and num_channels is not None and num_channels not in numbers:
         allowed = ", ".join(map(str, numbers[:-1])) + f" or {numbers[-1]}"
-        problems.add(f"{where}.encoding", f"{encoding} holds {allowed} channels, not {channels}")
+        problems.append(f"{encoding} holds {allowed} channels, not {num_channels}")
+    return problems
 
 
 _SCALE_MEMBERS = frozenset(
@@ -259,8 +262,8 @@ def _parse_scale(
     block_size = None
     if encoding == "compressed_segmentation":
         block_size = problems.member(document, where, "compressed_segmentation_block_size", _block_size)
-    if encoding is not None:
-        _check_encoding(problems, where, encoding, data_type, channels)
+    for problem in encoding_problems(encoding, data_type, channels):
+        problems.add(f"{where}.encoding", problem)
     if sharding is not None and chunk_sizes is not None and len(chunk_sizes) != 1:
         problems.add(f"{where}.chunk_sizes", f"must be one size where the scale is sharded, not {len(chunk_sizes)}")
     if len(problems.found) > before:
