@@ -26,10 +26,10 @@ from neuroglancer_scripts.downscaling import (
     Downscaler,
     MajorityDownscaler,
     StridingDownscaler,
-    Voxels,
     add_argparse_options,
     get_downscaler,
 )
+from neuroglancer_scripts.downscaling._base import Voxels
 from neuroglancer_scripts.errors import InvalidInfoError
 
 ALL: list[Downscaler] = [
