@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import pkgutil
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_what_is_public_is_listed(name: str) -> None:
     assert len(public) == len(set(public))
     for entry in public:
         value = getattr(module, entry)
-        if callable(value) and hasattr(value, "__module__"):
+        if inspect.isclass(value) or inspect.isfunction(value):
             assert value.__doc__, f"{name}.{entry} has no docstring"
 
 

@@ -376,13 +376,16 @@ def test_compressed_file_is_read_in_one_pass(tmp_path: Path, openings: list[str]
     assert openings == [path] * 2
 
 
-def test_boxes_in_chunk_order_cost_two_passes(tmp_path: Path, openings: list[str]) -> None:
-    """Chunks of a compressed file in any order decompress it twice at most."""
-    with open_volume(save(tmp_path / "a.nii.gz", values(8, 8, 8))) as source:
-        for z in range(2, 8, 2):
-            for x in range(0, 8, 2):
-                source.read((x, x + 2, 0, 8, z, z + 2))
-    assert len(openings) == 2
+@pytest.mark.parametrize(("first_z", "most"), [(0, 5), (2, 2)])
+def test_boxes_in_chunk_order_cost_few_passes(
+    first_z: int, most: int, tmp_path: Path, openings: list[str]
+) -> None:
+    """However many chunks side by side are read, the file is decompressed a few times only."""
+    with open_volume(save(tmp_path / "a.nii.gz", values(20, 8, 8))) as source:
+        for z in range(first_z, 8, 2):
+            for x in range(20):
+                source.read((x, x + 1, 0, 8, z, z + 2))
+    assert len(openings) <= most
 
 
 def test_gzip_without_isal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -633,11 +636,10 @@ def test_only_own_images_are_closed() -> None:
     image = nibabel.load(name)
     with NibabelSource(image, "x") as source:
         voxels = whole(source)
-    np.testing.assert_array_equal(czyx(image.dataobj), voxels)
-    image.dataobj.file_like.close()
-    source = open_volume(name)
+    np.testing.assert_array_equal(czyx(image.dataobj).astype(np.float32), voxels)
+    source = NibabelSource(image, "x", owns_image=True)
     source.close()
-    assert source._file.closed  # type: ignore[attr-defined]
+    assert image.dataobj.file_like.closed
 
 
 def test_images_without_voxels_are_refused() -> None:

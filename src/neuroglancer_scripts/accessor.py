@@ -173,12 +173,12 @@ def is_sharded(accessor: Accessor) -> bool:
     InvalidInfoError
         The ``info`` is no JSON object, or its scales are no list of objects.
     """
-    from neuroglancer_scripts.info import parse_json  # only here: loads NumPy
-
     try:
         content = accessor.fetch_file("info")
     except NotFoundError:
         return False
+    from neuroglancer_scripts.info import parse_json  # only here: loads NumPy
+
     info = parse_json(content)
     try:
         return any(scale.get("sharding") is not None for scale in info.get("scales", []))
@@ -189,7 +189,7 @@ def is_sharded(accessor: Accessor) -> bool:
 def _file_accessor(place: DatasetURL, options: Mapping[str, Any]) -> Accessor:
     from neuroglancer_scripts.file_accessor import FileAccessor
 
-    known = {name: options[name] for name in ("flat", "gzip", "compresslevel") if name in options}
+    known = {name: options[name] for name in ("flat", "gzip", "compresslevel", "fsync") if name in options}
     accessor = FileAccessor(place.location, **known)
     if options.get("sharding") or is_sharded(accessor):
         raise URLError(f"{place.location}: sharded datasets cannot be read or written yet")
@@ -217,7 +217,7 @@ def get_accessor_for_url(
     url
         A path, or a URL (see :mod:`neuroglancer_scripts.url`).
     accessor_options
-        ``flat``, ``gzip``, ``compresslevel``: see
+        ``flat``, ``gzip``, ``compresslevel``, ``fsync``: see
         :class:`~neuroglancer_scripts.file_accessor.FileAccessor`. Others are ignored.
 
     Raises

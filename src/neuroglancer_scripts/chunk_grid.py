@@ -99,6 +99,12 @@ class ChunkGrid:
     #: First voxel of the scale along (x, y, z); may be negative.
     voxel_offset: Vector = (0, 0, 0)
 
+    def __post_init__(self) -> None:
+        if min(self.size_xyz) < 1 or min(self.chunk_size_xyz) < 1:
+            raise ValueError(
+                f"no grid has size {self.size_xyz} and chunk size {self.chunk_size_xyz}: each is at least 1"
+            )
+
     @property
     def bounds(self) -> Box:
         """The voxels of the scale."""

@@ -22,12 +22,11 @@ from neuroglancer_scripts.accessor import Accessor
 from neuroglancer_scripts.data_types import NG_DATA_TYPES, get_chunk_dtype_transformer
 from neuroglancer_scripts.dataset_summary import DatasetSummary, summarise
 from neuroglancer_scripts.downscaling import Downscaler, get_downscaler
-from neuroglancer_scripts.dyadic_pyramid import fill_scales_for_dyadic_pyramid
+from neuroglancer_scripts.dyadic_pyramid import PyramidWriter, fill_scales_for_dyadic_pyramid
 from neuroglancer_scripts.errors import AlreadyExistsError, NotFoundError, UnsupportedVolumeError, URLError
 from neuroglancer_scripts.file_accessor import FileAccessor
 from neuroglancer_scripts.info import VolumeInfo, encoding_problems, parse_json, parse_volume_info
 from neuroglancer_scripts.precomputed_io import get_IO_for_new_dataset
-from neuroglancer_scripts.pyramid_writer import PyramidWriter
 from neuroglancer_scripts.runner import ThreadRunner
 from neuroglancer_scripts.staged_folder import StagedFolder
 from neuroglancer_scripts.url import parse_dataset_url

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +22,8 @@ class ScaleSummary:
     scale: ScaleInfo
     #: Chunks that the scale has by its ``info``.
     chunks: int
-    #: Files in the scale's folder; None where the storage cannot be listed.
+    #: Files in the scale's folder, but for those of scales further inside; None where the
+    #: storage cannot be listed.
     files: int | None
     #: What they take where they are stored.
     stored_bytes: int | None
@@ -72,8 +76,17 @@ def summarise(accessor: Accessor, info: VolumeInfo) -> DatasetSummary:
     except NotImplementedError:
         entries = [ScaleSummary(*pair, None, None) for pair in zip(info.scales, chunks, strict=True)]
         return DatasetSummary(info, tuple(entries), None, None)
-    entries = []
-    for scale, expected in zip(info.scales, chunks, strict=True):
-        own = [size for name, size in sizes.items() if name.startswith(f"{scale.key}/")]
-        entries.append(ScaleSummary(scale, expected, len(own), sum(own)))
+    folders = [posixpath.normpath(scale.key) + "/" for scale in info.scales]
+    own: defaultdict[str, list[int]] = defaultdict(list)
+    for name, size in sizes.items():
+        own[_innermost(name, folders)].append(size)
+    entries = [
+        ScaleSummary(scale, expected, len(own[folder]), sum(own[folder]))
+        for scale, expected, folder in zip(info.scales, chunks, folders, strict=True)
+    ]
     return DatasetSummary(info, tuple(entries), len(sizes), sum(sizes.values()))
+
+
+def _innermost(name: str, folders: Sequence[str]) -> str:
+    """Return the longest of the folders that a file is in, or an empty text."""
+    return max((folder for folder in folders if name.startswith(folder)), key=len, default="")

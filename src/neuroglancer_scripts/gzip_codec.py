@@ -1,7 +1,8 @@
 """gzip (RFC 1952) in memory: reproducible when written, checked to the end when read.
 
 Writing
-    A level promises a size: no larger than zlib's same level, within 1 %. libdeflate
+    A level promises a size for chunks: no larger than zlib's same level, within 1 %
+    (levels 1 to 3, which are for speed, only roughly). libdeflate
     keeps that at a multiple of zlib's speed on all but very repetitive content (labels
     as raw voxels), where its levels below 8 find less than zlib does. Which compressor
     is used depends on the content and the level only, and the header holds no name and no

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from neuroglancer_scripts import chunk_encoding
 from neuroglancer_scripts.accessor import Accessor
 from neuroglancer_scripts.chunk_grid import Box, check_chunk_coords
-from neuroglancer_scripts.errors import ChunkCoordinatesError, InvalidFormatError
-from neuroglancer_scripts.info import ScaleInfo, info_to_bytes, parse_json, parse_volume_info
+from neuroglancer_scripts.errors import ChunkCoordinatesError, DataAccessError, InvalidFormatError
+from neuroglancer_scripts.info import VolumeInfo, info_to_bytes, parse_json, parse_volume_info
 
 __all__ = ["PrecomputedIO", "get_IO_for_existing_dataset", "get_IO_for_new_dataset"]
 
@@ -70,7 +70,7 @@ def get_IO_for_new_dataset(  # noqa: N802
     Raises
     ------
     InvalidInfoError
-        The document breaks the format; nothing is written.
+        The document breaks the format, or is no JSON; nothing is written.
     AlreadyExistsError
         There is an ``info`` and `overwrite_info` is false.
     """
@@ -107,6 +107,11 @@ class PrecomputedIO:
         self._documents = {scale["key"]: scale for scale in info["scales"]}
         self._scales = {scale.key: scale for scale in self._model.scales}
         self._encoders: dict[str, chunk_encoding.ChunkEncoder] = {}
+
+    @property
+    def model(self) -> VolumeInfo:
+        """The dataset's ``info``, parsed."""
+        return self._model
 
     @property
     def info(self) -> Info:
@@ -160,6 +165,10 @@ class PrecomputedIO:
         ------
         KeyError
             There is no such scale.
+        InvalidInfoError
+            Its encoding is not supported.
+        TypeError
+            A coordinate is not an integer.
         ChunkCoordinatesError
             The coordinates name no chunk of the scale's grid.
         NotFoundError
@@ -168,10 +177,11 @@ class PrecomputedIO:
             It is damaged.
         """
         box = self._check(scale_key, chunk_coords)
+        encoder = self._encoder(scale_key)
         buf = self.accessor.fetch_chunk(scale_key, box)
         size_xyz = (box[1] - box[0], box[3] - box[2], box[5] - box[4])
         try:
-            return self._encoder(scale_key).decode(buf, size_xyz)
+            return encoder.decode(buf, size_xyz)
         except InvalidFormatError as exc:
             raise InvalidFormatError(f"scale {scale_key}, chunk {box}: {exc}") from exc
 
@@ -192,12 +202,14 @@ class PrecomputedIO:
         ------
         KeyError
             There is no such scale.
+        InvalidInfoError
+            Its encoding is not supported.
         ChunkCoordinatesError
             The coordinates name no chunk of the scale's grid.
         ValueError
             The chunk has another shape.
         TypeError
-            Its type does not fit into that of the dataset.
+            Its type does not fit into that of the dataset, or a coordinate is not an integer.
         DataAccessError
             It cannot be written.
         """
@@ -206,16 +218,16 @@ class PrecomputedIO:
         expected = (self._model.num_channels, box[5] - box[4], box[3] - box[2], box[1] - box[0])
         if chunk.shape != expected:
             raise ValueError(
-                f"scale {scale_key}, chunk {box}: the voxels have shape {chunk.shape}, not {expected} (C, Z, Y, X)"
+                f"scale {scale_key}, chunk {box}: "
+                f"the voxels have shape {chunk.shape}, not {expected} (C, Z, Y, X)"
             )
         encoder = self._encoder(scale_key)
         self.accessor.store_chunk(encoder.encode(chunk), scale_key, box, mime_type=encoder.mime_type)
 
-    def _scale(self, scale_key: str) -> ScaleInfo:
-        return self._scales[scale_key]
-
     def _check(self, scale_key: str, chunk_coords: Sequence[SupportsIndex]) -> Box:
-        scale = self._scale(scale_key)
+        scale = self._scales[scale_key]
+        if scale.sharding is not None:
+            raise DataAccessError(f"scale {scale_key} is sharded: its chunks cannot be read or written yet")
         try:
             box = check_chunk_coords(chunk_coords)
         except ValueError as exc:
@@ -231,6 +243,8 @@ class PrecomputedIO:
     def _encoder(self, scale_key: str) -> chunk_encoding.ChunkEncoder:
         encoder = self._encoders.get(scale_key)
         if encoder is None:
-            encoder = chunk_encoding.get_encoder(self._info, self.scale_info(scale_key), self._options)
+            # Not the document as it was given: in it, numbers may be written as 1.0.
+            scale = self._scales[scale_key].to_json()
+            encoder = chunk_encoding.get_encoder(self._model.to_json(), scale, self._options)
             self._encoders[scale_key] = encoder
         return encoder

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
@@ -36,16 +36,25 @@ class ThreadRunner:
     jobs
         Number of threads, at least 1; by default one per processor.
     max_waiting
-        How many submitted tasks may wait or run before :meth:`submit` blocks; by
-        default 4 per thread.
+        How many submitted tasks may wait or run before :meth:`submit` blocks, at least 1;
+        by default 4 per thread.
+
+    Raises
+    ------
+    ValueError
+        One of them is below 1.
     """
 
     def __init__(self, jobs: int | None = None, max_waiting: int | None = None) -> None:
         self.jobs = default_jobs() if jobs is None else jobs
         if self.jobs < 1:
             raise ValueError(f"the number of jobs must be at least 1, not {self.jobs}")
-        self._places = threading.BoundedSemaphore(max_waiting or 4 * self.jobs)
-        self._error: BaseException | None = None
+        max_waiting = 4 * self.jobs if max_waiting is None else max_waiting
+        if max_waiting < 1:
+            raise ValueError(f"the number of tasks that may wait must be at least 1, not {max_waiting}")
+        self._places = threading.BoundedSemaphore(max_waiting)
+        self._errors: list[BaseException] = []
+        self._pending: set[Future[None]] = set()
         self._executor = ThreadPoolExecutor(self.jobs) if self.jobs > 1 else None
 
     def __enter__(self) -> ThreadRunner:
@@ -55,7 +64,13 @@ class ThreadRunner:
         self, kind: type[BaseException] | None, _exc: BaseException | None, _trace: TracebackType | None
     ) -> None:
         if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=kind is not None)
+            try:
+                if kind is None:
+                    # Ctrl-C may end this wait. It must not end a join of the threads: Python 3.11
+                    # takes them for finished then, and they go on behind the caller's back.
+                    wait(list(self._pending))
+            finally:
+                self._executor.shutdown(cancel_futures=True)
         if kind is None:
             self._raise_error()
 
@@ -65,26 +80,28 @@ class ThreadRunner:
         Raises
         ------
         Exception
-            The first error of an earlier task.
+            The first error of a task, this one included.
         """
-        if self._executor is None:
-            function(*args)
-            return
         self._places.acquire()
-        if self._error is not None:
+        if self._errors:
             self._places.release()
-            self._raise_error()
-        self._executor.submit(self._run, function, args).add_done_callback(self._done)
+        elif self._executor is not None:
+            future = self._executor.submit(self._run, function, args)
+            self._pending.add(future)
+            future.add_done_callback(self._pending.discard)
+        else:
+            self._run(function, args)
+        self._raise_error()
 
     def _run(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
-        if self._error is None:
-            function(*args)
-
-    def _done(self, future: Future[None]) -> None:
-        self._places.release()
-        if not future.cancelled() and self._error is None:
-            self._error = future.exception()
+        try:
+            if not self._errors:
+                function(*args)
+        except BaseException as exc:  # noqa: BLE001 - raised where the caller is
+            self._errors.append(exc)
+        finally:
+            self._places.release()
 
     def _raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
+        if self._errors:
+            raise self._errors[0]

@@ -2,10 +2,13 @@
 
 ``DEST`` is built as ``DEST.partial``. If that fails, it is removed; if the program is
 killed, it stays, and the next one that builds the same folder removes it. A file in it is
-locked while it is being built, so that two programs do not build the same folder.
+locked while it is being built, so that two programs do not build the same folder. That
+file also marks the folder as ours: one of that name without it is never touched.
 
 A folder that is replaced changes places with the new one in one step where the system can
-do that (Linux), else it is called ``DEST.replaced`` for the moment in between.
+do that (Linux), else it is called ``DEST.replaced`` for the moment in between. It gets the
+mark first, so that a program that is killed while it removes the old folder leaves it to
+the next one.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ class StagedFolder:
     Raises
     ------
     AlreadyExistsError
-        The destination is a file, or being built by another program.
+        The destination is a file, or being built by another program, or a folder that is
+        not ours stands in the place where to build.
     DataAccessError
         The folder cannot be made.
     """
@@ -59,35 +63,49 @@ class StagedFolder:
         self,
         destination: str | os.PathLike[str],
         may_replace: Callable[[str], None],
-        notify: Callable[[str], object] = lambda line: None,
+        notify: Callable[[str], object] | None = None,
     ) -> None:
-        self.destination = os.path.realpath(destination)
+        self.destination = os.path.realpath(os.fsdecode(destination))
         #: Where to build.
         self.path = f"{self.destination}.partial"
         self._replaced = f"{self.destination}.replaced"
         self._may_replace = may_replace
-        self._notify = notify
+        self._notify: Callable[[str], object] = notify or (lambda _line: None)
         self._lock: int | None = None
+        self._owned = False
         self._committed = False
+        self._found: datetime | None = None
         self._made: list[str] = []
 
     def __enter__(self) -> StagedFolder:
         try:
-            self._recover()
             self._check_destination()
             self._make()
-        except OSError as exc:
-            if isinstance(exc, DataAccessError):
-                raise
-            self._remove_parents()
-            raise DataAccessError(f"Cannot write to {self.destination}: {exc.strerror}") from exc
+            # Under the lock: another program may be between the two steps of a replacement.
+            if self._recover():
+                self._check_destination()
+            self._empty_found()
+        except BaseException as exc:
+            self._clean_up()
+            if isinstance(exc, OSError) and not isinstance(exc, DataAccessError):
+                raise DataAccessError(f"Cannot write to {self.destination}: {exc.strerror}") from exc
+            raise
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        """Remove what was built, unless it stands in its place; give the lock back."""
+        if self._owned and not self._committed:
+            _remove(self.path)
         if not self._committed:
-            shutil.rmtree(self.path, ignore_errors=True)
-            self._remove_parents()
-        self._unlock()
+            for folder in reversed(self._made):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def commit(self) -> None:
         """Move the folder to its place.
@@ -111,16 +129,23 @@ class StagedFolder:
             hint = ": it is a mount point, choose a folder in it" if exc.errno == errno.EBUSY else ""
             raise DataAccessError(f"Cannot write {self.destination}: {exc.strerror}{hint}") from exc
         self._committed = True
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(self.destination, _LOCK_NAME))
+        _unmark(self.destination)
 
     # -- before ----------------------------------------------------------------------------
 
-    def _recover(self) -> None:
-        """Put back a folder whose replacement was interrupted half-way."""
-        if os.path.isdir(self._replaced) and not os.path.lexists(self.destination):
-            os.rename(self._replaced, self.destination)
-            self._notify(f"found {self._replaced}, left by an interrupted run: put it back in its place")
+    def _recover(self) -> bool:
+        """Put back, or remove, a folder whose replacement was interrupted half-way."""
+        if not _is_ours(self._replaced):
+            return False
+        found = f"found {self._replaced}, left by an interrupted run"
+        if os.path.lexists(self.destination):
+            self._notify(f"{found}: removing it")
+            _remove(self._replaced)
+            return False
+        self._notify(f"{found}: putting it back in its place")
+        os.rename(self._replaced, self.destination)
+        _unmark(self.destination)
+        return True
 
     def _check_destination(self) -> None:
         if os.path.isdir(self.destination):
@@ -135,76 +160,130 @@ class StagedFolder:
             os.mkdir(self.path)
         except FileExistsError:
             self._take_over()
-        else:
+            return
+        try:
             self._acquire()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)
+            raise
 
     def _make_parents(self, folder: str) -> None:
         if not os.path.isdir(folder):
             self._make_parents(os.path.dirname(folder))
-            os.mkdir(folder)
-            self._made.append(folder)
-
-    def _remove_parents(self) -> None:
-        for folder in reversed(self._made):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
+            with contextlib.suppress(FileExistsError):  # made by another program meanwhile
+                os.mkdir(folder)
+                self._made.append(folder)
 
     def _take_over(self) -> None:
-        """Empty what a killed program left."""
-        since = datetime.fromtimestamp(os.stat(self.path).st_mtime).astimezone()
+        """Lock a folder that is there already, if a killed program left it."""
+        try:
+            # Empty: that program had no time to make its mark.
+            if not _is_ours(self.path) and (os.path.islink(self.path) or os.listdir(self.path)):
+                raise AlreadyExistsError(
+                    f"{self.path} is in the way, and no interrupted run left it: move it elsewhere"
+                )
+            self._found = datetime.fromtimestamp(os.stat(self.path).st_mtime).astimezone()
+        except FileNotFoundError:  # it finished while we looked
+            raise self._busy() from None
         self._acquire()
-        with os.scandir(self.path) as entries:
-            left = [entry for entry in entries if entry.name != _LOCK_NAME]
-        for entry in left:
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            else:
-                os.unlink(entry.path)
-        self._notify(f"found {self.path}, left by an interrupted run of {since:%Y-%m-%d %H:%M}: starting anew")
+
+    def _busy(self) -> AlreadyExistsError:
+        return AlreadyExistsError(
+            f"{self.destination} is being written by another program: {self.path} is locked"
+        )
+
+    def _empty_found(self) -> None:
+        """Empty what a killed program left."""
+        if self._found is not None:
+            since = f"{self._found:%Y-%m-%d %H:%M}"
+            self._notify(f"found {self.path}, left by an interrupted run of {since}: starting anew")
+            _empty(self.path)
 
     def _acquire(self) -> None:
-        if fcntl is None:
+        if fcntl is None:  # nor could a folder be renamed that has an open file in it
+            _mark(self.path)
+            self._owned = True
             return
         name = os.path.join(self.path, _LOCK_NAME)
-        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            lock = os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        except FileNotFoundError:  # it finished while we looked
+            raise self._busy() from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = os.path.samestat(os.fstat(lock), os.stat(name))
-        except BlockingIOError:
-            ours = False
-        except FileNotFoundError:  # the other program finished while we looked
-            ours = False
+            owned = os.path.samestat(os.fstat(lock), os.stat(name))
+        except (BlockingIOError, FileNotFoundError):
+            owned = False
         except OSError:  # a file system without locks
-            ours = True
-        if not ours:
+            owned = True
+        if not owned:
             os.close(lock)
-            raise AlreadyExistsError(f"{self.destination} is being written by another program: {self.path} is locked")
+            raise self._busy()
         self._lock = lock
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._owned = True
 
     # -- at the end ------------------------------------------------------------------------
 
     def _swap(self) -> None:
-        if _exchange(self.path, self.destination):
-            self._discard(self.path)
-            return
-        os.rename(self.destination, self._replaced)
+        """Put the new folder in the place of the old one, and remove the old one."""
+        _mark(self.destination)
         try:
+            old = self._change_places()
+        except BaseException:
+            _unmark(self.destination)
+            raise
+        self._committed = True
+        _remove(old)
+        if os.path.isdir(old):
+            self._notify(f"the replaced dataset could not be removed whole: {old} can be deleted")
+
+    def _change_places(self) -> str:
+        """Return where the old folder is then."""
+        if _exchange(self.path, self.destination):
+            return self.path
+        try:
+            os.rename(self.destination, self._replaced)
             os.rename(self.path, self.destination)
         except BaseException:
-            os.rename(self._replaced, self.destination)
+            if _is_ours(self._replaced) and not os.path.lexists(self.destination):
+                os.rename(self._replaced, self.destination)
             raise
-        self._discard(self._replaced)
+        return self._replaced
 
-    def _discard(self, folder: str) -> None:
-        self._committed = True
-        shutil.rmtree(folder, ignore_errors=True)
-        if os.path.isdir(folder):
-            self._notify(f"the replaced dataset could not be removed whole: {folder} can be deleted")
+
+def _mark(folder: str) -> None:
+    with open(os.path.join(folder, _LOCK_NAME), "wb"):
+        pass
+
+
+def _unmark(folder: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(os.path.join(folder, _LOCK_NAME))
+
+
+def _is_ours(folder: str) -> bool:
+    """Tell whether a folder has the mark."""
+    return not os.path.islink(folder) and os.path.isfile(os.path.join(folder, _LOCK_NAME))
+
+
+def _empty(folder: str) -> None:
+    """Remove everything in a folder but the mark."""
+    with os.scandir(folder) as entries:
+        left = [entry for entry in entries if entry.name != _LOCK_NAME]
+    for entry in left:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder, its mark last; what cannot be removed stays, with the mark."""
+    with contextlib.suppress(OSError):
+        _empty(folder)
+        _unmark(folder)
+        os.rmdir(folder)
 
 
 def _exchange(first: str, second: str) -> bool:

@@ -1,9 +1,9 @@
-"""Where a dataset is: text that a user types, as a value.
+r"""Where a dataset is: text that a user types, as a value.
 
 Understood are ``file:`` and ``http(s)://`` URLs and plain paths, each also with the
 prefix ``precomputed://`` or the suffix ``|neuroglancer-precomputed:`` that Neuroglancer
 writes. What begins with neither ``file:`` nor ``<scheme>://`` is a path, taken as it
-stands: ``a#b``, ``sub:01/x`` and ``C:\\data`` are names of folders.
+stands: ``a#b``, ``sub:01/x`` and ``C:\data`` are names of folders.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ def _strip(url: str) -> str:
 
 
 def _file_url_to_path(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost"):
+    try:
+        parts = urlsplit(url)
+    except ValueError as exc:  # brackets that hold no address
+        raise URLError(f"{url}: malformed file: URL ({exc}); write file:///path") from exc
+    if parts.netloc.lower() not in ("", "localhost"):
         raise URLError(f"{url}: a file: URL cannot name the machine {parts.netloc!r}; write file:///path")
     # urlsplit cuts at ? and #, which a file: URL has to write as %3F and %23.
     if parts.query or parts.fragment:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from neuroglancer_scripts.accessor import get_accessor_for_url
 from neuroglancer_scripts.chunk_grid import Box, ChunkPart, check_chunk_coords
 from neuroglancer_scripts.errors import ChunkCoordinatesError, NotFoundError
-from neuroglancer_scripts.info import ScaleInfo, parse_volume_info
+from neuroglancer_scripts.info import ScaleInfo
 from neuroglancer_scripts.precomputed_io import PrecomputedIO, get_IO_for_existing_dataset
-from neuroglancer_scripts.runner import ThreadRunner
+from neuroglancer_scripts.runner import ThreadRunner, default_jobs
 
 __all__ = ["Volume", "open_volume"]
 
@@ -41,7 +41,7 @@ class Volume:
 
     def __init__(self, dataset: PrecomputedIO, scale: int | str = 0) -> None:
         self.dataset = dataset
-        model = parse_volume_info(dataset.info)
+        model = dataset.model
         if isinstance(scale, str):
             matching = [candidate for candidate in model.scales if candidate.key == scale]
             if not matching:
@@ -49,7 +49,10 @@ class Volume:
                 raise KeyError(f"no scale {scale!r}: there are {known}")
             self.scale: ScaleInfo = matching[0]
         else:
-            self.scale = model.scales[scale]
+            try:
+                self.scale = model.scales[scale]
+            except IndexError:
+                raise IndexError(f"no scale {scale}: there are {len(model.scales)}") from None
         self.num_channels = model.num_channels
         #: Data type of the voxels, little-endian.
         self.dtype = np.dtype(model.data_type).newbyteorder("<")
@@ -104,6 +107,12 @@ class Volume:
             A chunk is not stored.
         CorruptDataError, InvalidFormatError
             A chunk is damaged.
+        InvalidInfoError
+            The encoding of the scale is not supported.
+        TypeError
+            A coordinate is not an integer.
+        ValueError
+            `jobs` is below 1.
         """
         whole = self.bounds
         try:
@@ -124,8 +133,10 @@ class Volume:
             else:
                 voxels[:, *part.in_box] = chunk[:, *part.in_chunk]
 
-        with ThreadRunner(jobs) as runner:
-            for part in self.scale.grids[0].plan(wanted):
+        parts = list(self.scale.grids[0].plan(wanted))
+        jobs = default_jobs() if jobs is None else jobs
+        with ThreadRunner(min(jobs, len(parts))) as runner:  # no thread for a single chunk
+            for part in parts:
                 runner.submit(read_part, part)
         return voxels
 

@@ -15,4 +15,12 @@ from neuroglancer_scripts.info._volume import (
     parse_volume_info,
 )
 
-__all__ = ["ENCODINGS", "ScaleInfo", "VolumeInfo", "encoding_problems", "info_to_bytes", "parse_json", "parse_volume_info"]
+__all__ = [
+    "ENCODINGS",
+    "ScaleInfo",
+    "VolumeInfo",
+    "encoding_problems",
+    "info_to_bytes",
+    "parse_json",
+    "parse_volume_info",
+]

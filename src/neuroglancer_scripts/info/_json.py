@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from neuroglancer_scripts.errors import InvalidInfoError
 
@@ -23,10 +24,10 @@ def parse_json(content: bytes, place: str = "info") -> Any:
     Raises
     ------
     InvalidInfoError
-        The content is not UTF-8 or not JSON.
+        The content is not UTF-8 or not JSON (which has no NaN and no infinity).
     """
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse)
     except UnicodeDecodeError as exc:
         raise InvalidInfoError(f"{place} is not UTF-8 text: {exc}") from exc
     except json.JSONDecodeError as exc:
@@ -34,14 +35,19 @@ def parse_json(content: bytes, place: str = "info") -> Any:
         raise InvalidInfoError(f"{place} is not JSON: {exc.msg} at {where}") from exc
     except RecursionError as exc:
         raise InvalidInfoError(f"{place} is not a sensible JSON document: it is nested too deeply") from exc
+    except ValueError as exc:  # NaN, or an integer of thousands of digits
+        raise InvalidInfoError(f"{place} is not JSON: {exc}") from exc
 
 
-def _number(value: Any) -> int | float:
-    """Write NumPy numbers as numbers."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        return float(value)
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"there is no number {constant} in it")
+
+
+def _plain(value: object) -> Any:
+    """Write what NumPy made as numbers and lists."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no type of JSON")
 
 
 def info_to_bytes(info: Mapping[str, Any]) -> bytes:
@@ -49,8 +55,11 @@ def info_to_bytes(info: Mapping[str, Any]) -> bytes:
 
     Raises
     ------
-    ValueError
-        A number is not finite: JSON has no such numbers.
+    InvalidInfoError
+        Something in it cannot be written as JSON, such as a number that is not finite.
     """
-    text = json.dumps(info, separators=(",", ":"), sort_keys=True, default=_number, allow_nan=False)
+    try:
+        text = json.dumps(info, separators=(",", ":"), sort_keys=True, default=_plain, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise InvalidInfoError(f"info cannot be written as JSON: {exc}") from exc
     return text.encode()

@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import math
 import operator
+import posixpath
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
+
+import numpy as np
 
 from neuroglancer_scripts.chunk_grid import ChunkGrid
 from neuroglancer_scripts.data_types import NG_DATA_TYPES
@@ -59,7 +64,7 @@ class ScaleInfo:
     #: Members that the model does not hold, as they came.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def grids(self) -> tuple[ChunkGrid, ...]:
         """The grids of chunks, one for each chunk size."""
         return tuple(ChunkGrid(self.size_xyz, size, self.voxel_offset) for size in self.chunk_sizes)
@@ -117,7 +122,12 @@ class _Problems:
         self.found.append((where, what))
 
     def member(
-        self, document: Mapping[str, Any], where: str, name: str, parse: Callable[[Any], Any], default: Any = ...
+        self,
+        document: Mapping[str, Any],
+        where: str,
+        name: str,
+        parse: Callable[[Any], Any],
+        default: Any = ...,
     ) -> Any:
         """Return a parsed member, or None after a problem; `default` makes it optional."""
         place = f"{where}.{name}" if where else name
@@ -133,47 +143,64 @@ class _Problems:
             return None
 
 
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
+
+
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = _short.repr(value)
+    except ValueError:  # Python does not write integers of thousands of digits
+        return f"a {type(value).__name__} with a huge number"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _integer(value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | np.floating) and value.is_integer():
         value = int(value)  # some writers put 5.0
     try:
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"must be an integer, not {_shown(value)}") from None
-    if isinstance(value, bool):
+        number = None
+    if number is None or isinstance(value, bool):
         raise ValueError(f"must be an integer, not {_shown(value)}")
     if minimum is not None and number < minimum:
-        raise ValueError(f"must be at least {minimum}, not {number}")
+        raise ValueError(f"must be at least {minimum}, not {_shown(number)}")
     if maximum is not None and number > maximum:
-        raise ValueError(f"must be at most {maximum}, not {number}")
+        raise ValueError(f"must be at most {maximum}, not {_shown(number)}")
     return number
 
 
+def _is_list(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
 def _vector(value: Any, minimum: int | None = None) -> Vector:
-    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__") or len(value) != 3:
+    if not _is_list(value) or len(value) != 3:
         raise ValueError(f"must be three integers (x, y, z), not {_shown(value)}")
     x, y, z = (_integer(v, minimum) for v in value)
     return (x, y, z)
 
 
+def _is_length(value: Any) -> bool:
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    try:
+        return is_number and math.isfinite(value) and value > 0
+    except OverflowError:  # an integer beyond the range of floats
+        return False
+
+
 def _resolution(value: Any) -> tuple[float, float, float]:
-    message = f"must be three positive numbers (x, y, z) in nanometres, not {_shown(value)}"
-    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__") or len(value) != 3:
-        raise ValueError(message)
-    for v in value:
-        if isinstance(v, bool | str) or not (math.isfinite(v) and v > 0):
-            raise ValueError(message)
+    if not _is_list(value) or len(value) != 3 or not all(map(_is_length, value)):
+        raise ValueError(f"must be three positive numbers (x, y, z) in nanometres, not {_shown(value)}")
     x, y, z = (v if isinstance(v, int) else float(v) for v in value)
     return (x, y, z)
 
 
 def _chunk_sizes(value: Any) -> tuple[Vector, ...]:
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence) or len(value) == 0:
+    if not _is_list(value) or len(value) == 0:
         raise ValueError(f"must be a list of chunk sizes such as [[64, 64, 64]], not {_shown(value)}")
     return tuple(_vector(size, 1) for size in value)
 
@@ -196,6 +223,7 @@ def _encoding(value: Any) -> str:
 def _key(value: Any) -> str:
     if not isinstance(value, str) or not value or value.startswith("/") or "\0" in value:
         raise ValueError(f"must be the name of a folder, relative to the dataset, not {_shown(value)}")
+    value.encode()  # UnicodeEncodeError, a ValueError: half of a surrogate pair is no text
     return value
 
 
@@ -209,6 +237,12 @@ def _sharding(value: Any) -> Mapping[str, Any] | None:
 
 def _block_size(value: Any) -> Vector:
     return _vector(value, 1)
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_shown(value)}")
+    return value
 
 
 def _text(value: Any) -> str:
@@ -229,18 +263,8 @@ def encoding_problems(encoding: str, data_type: str | None, num_channels: int | 
     return problems
 
 
-_SCALE_MEMBERS = frozenset(
-    {
-        "key",
-        "size",
-        "resolution",
-        "chunk_sizes",
-        "encoding",
-        "voxel_offset",
-        "compressed_segmentation_block_size",
-        "sharding",
-    }
-)
+_SCALE_MEMBERS = ("key", "size", "resolution", "chunk_sizes", "encoding", "voxel_offset", "sharding")
+_BLOCK_SIZE = "compressed_segmentation_block_size"
 
 
 def _parse_scale(
@@ -257,19 +281,27 @@ def _parse_scale(
     chunk_sizes = problems.member(document, where, "chunk_sizes", _chunk_sizes)
     encoding = problems.member(document, where, "encoding", _encoding)
     sharding = problems.member(document, where, "sharding", _sharding, None)
+    problems.member(document, where, "hidden", _truth, None)
     problems.member(document, where, "jpeg_quality", lambda v: _integer(v, 0, 100), None)
     problems.member(document, where, "png_level", lambda v: _integer(v, 0, 9), None)
     block_size = None
     if encoding == "compressed_segmentation":
-        block_size = problems.member(document, where, "compressed_segmentation_block_size", _block_size)
+        block_size = problems.member(document, where, _BLOCK_SIZE, _block_size)
     for problem in encoding_problems(encoding, data_type, channels):
         problems.add(f"{where}.encoding", problem)
     if sharding is not None and chunk_sizes is not None and len(chunk_sizes) != 1:
-        problems.add(f"{where}.chunk_sizes", f"must be one size where the scale is sharded, not {len(chunk_sizes)}")
+        problems.add(
+            f"{where}.chunk_sizes", f"must be one size where the scale is sharded, not {len(chunk_sizes)}"
+        )
     if len(problems.found) > before:
         return None
-    extra = {name: value for name, value in document.items() if name not in _SCALE_MEMBERS}
+    held = _SCALE_MEMBERS if block_size is None else (*_SCALE_MEMBERS, _BLOCK_SIZE)
+    extra = {name: value for name, value in document.items() if name not in held}
     return ScaleInfo(key, size, resolution, chunk_sizes, encoding, offset, block_size, sharding, extra)
+
+
+def _is_finer(length: float, other: float) -> bool:
+    return length < other and not math.isclose(length, other, rel_tol=1e-6)  # some writers round them
 
 
 def _check_order(problems: _Problems, scales: Sequence[ScaleInfo | None]) -> None:
@@ -279,21 +311,20 @@ def _check_order(problems: _Problems, scales: Sequence[ScaleInfo | None]) -> Non
     for i, scale in enumerate(scales):
         if scale is None:
             continue
-        if scale.key in keys:
-            problems.add(f"scales[{i}].key", f"{scale.key!r} is the key of scales[{keys[scale.key]}] too")
-        keys.setdefault(scale.key, i)
-        if previous is not None and any(
-            fine > coarse for fine, coarse in zip(previous[1].resolution_nm, scale.resolution_nm, strict=True)
-        ):
+        folder = posixpath.normpath(scale.key)
+        if folder in keys:
+            problems.add(f"scales[{i}].key", f"{scale.key!r} is the key of scales[{keys[folder]}] too")
+        keys.setdefault(folder, i)
+        if previous is not None and any(map(_is_finer, scale.resolution_nm, previous[1].resolution_nm)):
             problems.add(f"scales[{i}].resolution", f"must not be finer than that of scales[{previous[0]}]")
         previous = (i, scale)
 
 
 def _documents(problems: _Problems, info: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    scales = info.get("scales")
+    scales: Any = info.get("scales")
     if "scales" not in info:
         problems.add("scales", "is missing")
-    elif isinstance(scales, str | bytes | Mapping) or not isinstance(scales, Sequence) or not scales:
+    elif not _is_list(scales) or len(scales) == 0:
         problems.add("scales", f"must be a list of at least one scale, not {_shown(scales)}")
     else:
         for i, scale in enumerate(scales):

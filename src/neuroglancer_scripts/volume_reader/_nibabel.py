@@ -143,6 +143,16 @@ class NibabelSource(VolumeSource):
         self.__dict__.update(state, _lock=threading.Lock(), _file=None)
 
 
+# Packages that nibabel wants for some formats, and the extra that brings them.
+_EXTRAS = {"h5py": "hdf5"}
+
+
+def _what_to_install(path: str, error: ImportError) -> str:
+    package = error.name or str(error)
+    wanted = f"neuroglancer-scripts[{_EXTRAS[package]}]" if package in _EXTRAS else package
+    return f"{path}: {package} is needed to read this format: pip install '{wanted}'"
+
+
 def load_image(path: str) -> Any:
     """Open a file with nibabel; voxels are not read.
 
@@ -179,7 +189,7 @@ def load_image(path: str) -> Any:
     except FileNotFoundError as error:
         raise NotFoundError(f"{error.filename or path} does not exist") from error
     except ImportError as error:
-        raise MissingDependencyError(f"{path}: {error} (install it to read this format)") from error
+        raise MissingDependencyError(_what_to_install(path, error)) from error
     except OSError as error:
         if error.errno is None:
             raise _why_unreadable(path, error) from error

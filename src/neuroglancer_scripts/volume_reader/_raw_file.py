@@ -1,9 +1,10 @@
 """Files of raw bytes, plain or compressed, that are read into memory of the caller.
 
 A compressed file has no random access. It is read in one forward pass; starting
-again at its beginning is another pass. A reader that wants to go back elsewhere gets
-a decompressed copy: in memory if it is small enough, else in an unnamed temporary
-file. So no order of reading costs more than two passes for what lies before.
+again at its first voxel is another pass. A reader that goes back elsewhere, or breaks
+off pass after pass, gets a decompressed copy: in memory if it is small enough, else
+in an unnamed temporary file. So a conversion that looks at the file first (a guess, a
+scan) needs no copy, and no order of reading costs more than a few broken passes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ __all__ = ["COMPRESSED_SUFFIXES", "CompressedFile", "PlainFile", "RawFile", "ope
 PIECE_BYTES = 1 << 18
 #: No deflate stream is longer, decompressed, than this many times its own length.
 DEFLATE_RATIO = 1032
+#: Passes that may be broken off before a decompressed copy is made: a guess, a look, a second thought.
+BROKEN_PASSES = 3
 #: Decompressed copies up to this size are kept in memory.
 MEMORY_LIMIT_BYTES = 1 << 30
 
@@ -144,19 +147,25 @@ class CompressedFile(RawFile):
         self._memory_limit = memory_limit
         self._stream: io.BufferedIOBase | None = None
         self._position = 0
+        self._broken_passes = 0
         self._copy: memoryview | IO[bytes] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CompressedFile, (self.path, self.first, self.stop, self._random_access, self._memory_limit)
 
     def read_into(self, start: int, buffer: memoryview) -> None:
-        goes_back = self.first < start < self._position
-        if self._copy is None and (self._random_access or goes_back):
+        goes_back = start < self._position
+        if goes_back and self._position < self.stop:
+            self._broken_passes += 1
+        wants_copy = self._random_access or (
+            goes_back and (start > self.first or self._broken_passes > BROKEN_PASSES)
+        )
+        if self._copy is None and wants_copy:
             self._make_copy()
         if self._copy is not None:
             self._read_copy(start, buffer)
             return
-        if start < self._position:
+        if goes_back:
             self._rewind()
         self._skip_to(start)
         self._read_on(buffer)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from neuroglancer_scripts.chunk_grid import Box, ChunkGrid
 from neuroglancer_scripts.downscaling import Downscaler
-from neuroglancer_scripts.dyadic_pyramid import downscaling_factors
+from neuroglancer_scripts.dyadic_pyramid._scales import downscaling_factors
 from neuroglancer_scripts.errors import InvalidInfoError
 from neuroglancer_scripts.info import ScaleInfo
 from neuroglancer_scripts.precomputed_io import PrecomputedIO
@@ -43,7 +43,6 @@ class _Rows:
         self._row: Voxels | None = None
         self._filled = 0
         self._start, self._end = next(self._spans)
-        self.done = False
 
     def add(self, planes: Voxels) -> None:
         """Take planes (C, Z, Y, X) that follow those taken before."""
@@ -68,10 +67,7 @@ class _Rows:
         row, start, end = self._row, self._start, self._end
         assert row is not None
         self._row, self._filled = None, 0
-        try:
-            self._start, self._end = next(self._spans)
-        except StopIteration:
-            self.done = True
+        self._start, self._end = next(self._spans, (end, end))
         for take in self._takers:
             take(row, start, end)
 
@@ -83,7 +79,11 @@ class _Downscaling:
         self, fine: ScaleInfo, coarse: ScaleInfo, downscaler: Downscaler, sinks: Sequence[Sink]
     ) -> None:
         self._factors = downscaling_factors(fine.to_json(), coarse.to_json())
-        downscaler.check_factors(self._factors)
+        if not downscaler.check_factors(self._factors):
+            raise NotImplementedError(
+                f"{type(downscaler).__name__} does not make scale {coarse.key} of {fine.key}: "
+                f"it does not support the factors {self._factors}"
+            )
         _check_bounds(fine, coarse, self._factors)
         self._phase = tuple(
             offset % factor for offset, factor in zip(fine.voxel_offset, self._factors, strict=True)
@@ -134,6 +134,13 @@ class PyramidWriter:
         :meth:`add` takes.
     write_first
         Write the first scale too; false where its chunks are there already.
+
+    Raises
+    ------
+    InvalidInfoError
+        A scale does not cover the voxels of the one before, or covers others.
+    NotImplementedError
+        A scale is not coarser by 1 or 2 along each axis, or the downscaler does not support it.
     """
 
     def __init__(
@@ -143,15 +150,15 @@ class PyramidWriter:
         runner: ThreadRunner,
         *,
         chunk_done: Callable[[int], object] | None = None,
-        scales: Sequence[ScaleInfo],
+        scales: Sequence[ScaleInfo] | None = None,
         write_first: bool = True,
     ) -> None:
+        scales = dataset.model.scales if scales is None else scales
         self._dataset = dataset
         self._runner = runner
         self._chunk_done = chunk_done
         self._first = scales[0]
         self._taken = 0
-        self._rows: list[_Rows] = []
         sinks: list[Sink] = []
         for i in reversed(range(len(scales))):
             downscalings = [_Downscaling(scales[i], scales[i + 1], downscaler, sinks)] if sinks else []
@@ -161,9 +168,7 @@ class PyramidWriter:
                 takers += [downscaling.take for downscaling in downscalings]
                 downscalings = []  # the rows of one grid are enough
                 if takers:
-                    rows = _Rows(grid, takers)
-                    self._rows.append(rows)
-                    sinks.append(rows.add)
+                    sinks.append(_Rows(grid, takers).add)
         self._sinks = sinks
 
     def add(self, planes: Voxels) -> None:
@@ -178,22 +183,28 @@ class PyramidWriter:
         Raises
         ------
         ValueError
-            The planes do not have the size of the scale, or there are too many.
+            The planes do not have the size of the scale, the channels or the data type of the
+            dataset, or there are too many.
         """
-        size_x, size_y, size_z = self._first.size_xyz
-        if planes.ndim != 4 or planes.shape[2:] != (size_y, size_x):
-            raise ValueError(f"planes of {size_x} x {size_y} voxels are expected, not {planes.shape}")
+        model, (size_x, size_y, size_z) = self._dataset.model, self._first.size_xyz
+        place = f"scale {self._first.key}"
+        if planes.ndim != 4 or (planes.shape[0], *planes.shape[2:]) != (model.num_channels, size_y, size_x):
+            expected = f"({model.num_channels}, any, {size_y}, {size_x})"
+            raise ValueError(f"{place}: the planes have shape {planes.shape}, not {expected} (C, Z, Y, X)")
+        if planes.dtype.newbyteorder("=") != model.data_type:
+            raise ValueError(f"{place}: the planes are {planes.dtype}, and the dataset is {model.data_type}")
+        if self._taken + planes.shape[1] > size_z:
+            raise ValueError(f"{place} has {size_z} planes, and more were given")
         self._taken += planes.shape[1]
-        if self._taken > size_z:
-            raise ValueError(f"scale {self._first.key} has {size_z} planes, and more were given")
         for sink in self._sinks:
             sink(planes)
 
     def check_complete(self) -> None:
         """Raise ValueError if planes are missing."""
-        if not all(rows.done for rows in self._rows):
+        size_z = self._first.size_xyz[2]
+        if self._taken < size_z:
             raise ValueError(
-                f"scale {self._first.key} has {self._first.size_xyz[2]} planes, and only {self._taken} were given"
+                f"scale {self._first.key} has {size_z} planes, and only {self._taken} were given"
             )
 
     def _writer(self, key: str, grid: ChunkGrid) -> Take:
@@ -220,13 +231,9 @@ def _check_bounds(fine: ScaleInfo, coarse: ScaleInfo, factors: tuple[int, int, i
         start, size = fine.voxel_offset[axis], fine.size_xyz[axis]
         first, end = start // factor, -(-(start + size) // factor)
         if (coarse.voxel_offset[axis], coarse.size_xyz[axis]) != (first, end - first):
-            raise InvalidInfoError(
-                f"scale {coarse.key} does not cover scale {fine.key}",
-                [
-                    (
-                        f"scales[{coarse.key}]",
-                        f"must have voxel_offset {first} and size {end - first} along {'xyz'[axis]}, "
-                        f"not {coarse.voxel_offset[axis]} and {coarse.size_xyz[axis]}",
-                    )
-                ],
+            what = (
+                f"must have voxel_offset {first} and size {end - first} along {'xyz'[axis]}, "
+                f"not {coarse.voxel_offset[axis]} and {coarse.size_xyz[axis]}"
             )
+            problem = (f"scale {coarse.key}", what)
+            raise InvalidInfoError(f"scale {coarse.key} does not cover scale {fine.key}", [problem])
