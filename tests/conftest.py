@@ -36,7 +36,9 @@ def make_nifti(tmp_path: Path) -> MakeNifti:
     ) -> Path:
         import nibabel
 
-        image = nibabel.Nifti1Image(voxels, np.diag([*zooms, 1.0]), dtype=voxels.dtype)
+        image: Any = nibabel.Nifti1Image(  # type: ignore[no-untyped-call]
+            voxels, np.diag([*zooms, 1.0]), dtype=voxels.dtype
+        )
         image.header.set_xyzt_units(unit)
         if intent is not None:
             image.header.set_intent(intent)

@@ -57,7 +57,8 @@ def test_help_explains_and_loads_nothing_heavy(command: list[str]) -> None:
         f"sys.argv = {[command[0], *command[1:], '--help']!r}\n"
         "try: runpy.run_module(sys.argv[0], run_name='__main__')\n"
         "except SystemExit: pass\n"
-        "print(sorted({'numpy', 'nibabel', 'PIL', 'tqdm', 'urllib.request'} & set(sys.modules)), file=sys.stderr)"
+        "heavy = {'numpy', 'nibabel', 'PIL', 'tqdm', 'urllib.request'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert loaded.stderr.strip() == "[]"
@@ -206,10 +207,12 @@ def golden_volume(dtype: str) -> Voxels:
     """Return the volume that release 1.2.0 converted for the digests below."""
     if dtype == "uint32":
         x, y, z = np.indices(GOLDEN_SIZE) // 5
-        return (x + 10 * y + 100 * z).astype(dtype)
+        blocks: Voxels = (x + 10 * y + 100 * z).astype(dtype)
+        return blocks
     count = int(np.prod(GOLDEN_SIZE))
     values = np.arange(count, dtype=np.uint64).reshape(GOLDEN_SIZE, order="F") * 2654435761 % 251
-    return (values * (257 if dtype == "uint16" else 1)).astype(dtype)
+    voxels: Voxels = (values * (257 if dtype == "uint16" else 1)).astype(dtype)
+    return voxels
 
 
 # SHA-256 over names and contents of all files of the dataset, made with release 1.2.0 from PyPI
@@ -224,7 +227,10 @@ def golden_volume(dtype: str) -> Voxels:
         ("uint32", ["--type", "segmentation"], "186c8f9a66d24506"),
         (
             "uint32",
-            "--type segmentation --encoding compressed_segmentation --downscaling-method majority".split(),
+            [
+                *("--type", "segmentation", "--encoding", "compressed_segmentation"),
+                *("--downscaling-method", "majority"),
+            ],
             "ce5cd41c5d678edc",
         ),
     ],
@@ -258,7 +264,9 @@ def test_the_older_command_writes_deep_and_gzip_by_default(tmp_path: Path, volum
     assert names == ["500um/0-70/0-20/0-10.gz", "info", "transform.json"]
 
 
-def test_the_older_command_fails_as_before(tmp_path: Path, volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_older_command_fails_as_before(
+    tmp_path: Path, volume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A dataset that is there is exit code 1, wrong usage 2; what was there stays."""
     dest = str(tmp_path / "dataset")
     assert volume_to_precomputed_pyramid.main(["", str(volume), dest]) == 0

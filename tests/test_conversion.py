@@ -35,13 +35,14 @@ def codes(dtype: str, size_xyz: tuple[int, ...] = SIZE, channels: int = 1) -> Vo
     """Return voxels (X, Y, Z[, channels]) whose values differ along every axis."""
     shape = (*size_xyz, channels) if channels > 1 else size_xyz
     values = np.arange(np.prod(shape), dtype=np.uint64).reshape(shape, order="F") * 2654435761
-    return (values % 251).astype(dtype)
+    voxels: Voxels = (values % 251).astype(dtype)
+    return voxels
 
 
 def labels(dtype: str, size_xyz: tuple[int, int, int] = SIZE) -> Voxels:
     """Return labels (X, Y, Z) in blocks, some of them large numbers."""
     x, y, z = np.indices(size_xyz) // 9
-    values = (x + 10 * y + 100 * z).astype(dtype)
+    values: Voxels = (x + 10 * y + 100 * z).astype(dtype)
     values[values == 7] = np.iinfo(dtype).max
     return values
 
@@ -51,14 +52,18 @@ def czyx(voxels: Voxels) -> Voxels:
     return (voxels if voxels.ndim == 4 else voxels[..., np.newaxis]).transpose(3, 2, 1, 0)
 
 
+def read_with_ours(path: Path) -> Voxels:
+    return neuroglancer_scripts.open(path).read()
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Return the contents of all files below a folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def convert(path: Path, dest: Path, storage: StorageOptions | None = None, **options: Any) -> ConversionReport:
+def convert(
+    path: Path, dest: Path, storage: StorageOptions | None = None, **options: Any
+) -> ConversionReport:
     return convert_file(path, dest, ConversionOptions(**options), storage)
 
 
@@ -70,7 +75,7 @@ def test_every_program_reads_an_image(
     """TensorStore, cloud-volume and we read the voxels that went in, for every data type of the format."""
     voxels = codes(dtype, channels=channels)
     convert(make_nifti(voxels, zooms=(0.5, 0.5, 2.0)), tmp_path / "out")
-    for read in (read_with_tensorstore, read_with_cloud_volume, lambda path: neuroglancer_scripts.open(path).read()):
+    for read in (read_with_tensorstore, read_with_cloud_volume, read_with_ours):
         got = read(tmp_path / "out")
         assert got.dtype == np.dtype(dtype)
         assert_array_equal(got, czyx(voxels))
@@ -78,9 +83,7 @@ def test_every_program_reads_an_image(
 
 @pytest.mark.parametrize("encoding", ["raw", "compressed_segmentation"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64"])
-def test_every_program_reads_labels(
-    tmp_path: Path, make_nifti: MakeNifti, dtype: str, encoding: str
-) -> None:
+def test_every_program_reads_labels(tmp_path: Path, make_nifti: MakeNifti, dtype: str, encoding: str) -> None:
     """Labels of every integer type come through both encodings without a change, at every scale."""
     voxels = labels(dtype, (140, 65, 70))
     report = convert(make_nifti(voxels), tmp_path / "out", dataset_type="segmentation", encoding=encoding)
@@ -128,14 +131,16 @@ def test_real_scan(tmp_path: Path, nibabel_data: Path) -> None:
 
     path = nibabel_data / "example4d.nii.gz"
     report = convert(path, tmp_path / "out")
-    expected = np.asanyarray(nibabel.load(path).dataobj).transpose(3, 2, 1, 0)
+    image: Any = nibabel.load(path)
+    expected = np.asanyarray(image.dataobj).transpose(3, 2, 1, 0)
     assert_array_equal(read_with_tensorstore(tmp_path / "out"), expected)
     transform = json.loads((tmp_path / "out" / "transform.json").read_bytes())
     size = np.array(report.plan.source.voxel_size_nm)
     for voxel in ((0, 0, 0), (5, 7, 11)):
         centre = (np.array(voxel) + 0.5) * size  # in the viewer, the corner is the origin
         world = np.array(transform) @ [*centre, 1]
-        assert_array_equal(np.round(world[:3]), np.round(nibabel.load(path).affine @ [*voxel, 1] * 1e6)[:3])
+        expected_nm = image.affine @ np.array([*voxel, 1]) * 1e6
+        assert_array_equal(np.round(world[:3]), np.round(expected_nm[:3]))
 
 
 def test_threads_change_nothing(tmp_path: Path, make_nifti: MakeNifti) -> None:
@@ -152,7 +157,8 @@ def test_report_counts_what_stands_on_disk(tmp_path: Path, make_nifti: MakeNifti
     files = tree(tmp_path / "out")
     assert report.summary.files == len(files)
     assert report.summary.stored_bytes == sum(map(len, files.values()))
-    assert [entry.files for entry in report.summary.scales] == [entry.chunks for entry in report.summary.scales]
+    for entry in report.summary.scales:
+        assert entry.files == entry.chunks
 
 
 def test_progress_ends_at_the_total(tmp_path: Path, make_nifti: MakeNifti) -> None:
@@ -225,6 +231,26 @@ def test_labels_that_are_none_are_refused_with_their_voxel(tmp_path: Path, make_
         assert not list(tmp_path.glob("out*"))
 
 
+def test_labels_get_a_narrower_type_only_if_it_holds_them(
+    tmp_path: Path, make_nifti: MakeNifti, caplog: pytest.LogCaptureFixture
+) -> None:
+    """--data-type uint8 of int16 labels up to 200 is exact and silent; up to 300 it is an error."""
+    voxels = np.array([0, 7, 200], np.int16).reshape(3, 1, 1)
+    wanted: dict[str, Any] = {"dataset_type": "segmentation", "encoding": "raw", "data_type": "uint8"}
+    convert(make_nifti(voxels), tmp_path / "out", **wanted)
+    assert read_with_tensorstore(tmp_path / "out").ravel().tolist() == [0, 7, 200]
+    assert caplog.text == ""
+    with pytest.raises(UnsupportedVolumeError, match="go up to 300"):
+        convert(make_nifti(voxels + np.int16(100)), tmp_path / "other", **wanted)
+
+
+def test_labels_are_never_stretched(tmp_path: Path, make_nifti: MakeNifti) -> None:
+    """An input range with labels is an error, because it would change them."""
+    path = make_nifti(labels("uint16"))
+    with pytest.raises(UnsupportedVolumeError, match="input range would change its labels"):
+        convert(path, tmp_path / "out", dataset_type="segmentation", input_max=3)
+
+
 def test_a_range_is_stretched(tmp_path: Path, make_nifti: MakeNifti) -> None:
     """--data-type uint8 --input-max 1000 maps 0...1000 to 0...255 and clips what is above."""
     voxels = np.array([0, 500, 1000, 2000], np.int16).reshape(4, 1, 1)
@@ -235,7 +261,7 @@ def test_a_range_is_stretched(tmp_path: Path, make_nifti: MakeNifti) -> None:
 def test_jpeg_is_refused_where_it_does_not_fit(tmp_path: Path, make_nifti: MakeNifti) -> None:
     """jpeg of int16 voxels is one error that says what to do, before anything is written."""
     path = make_nifti(codes("int16"))
-    with pytest.raises(UnsupportedVolumeError, match="jpeg holds only uint8, not int16.*--data-type uint8"):
+    with pytest.raises(UnsupportedVolumeError, match=r"jpeg holds only uint8, not int16.*--data-type uint8"):
         convert(path, tmp_path / "out", encoding="jpeg", dataset_type="image")
     convert(path, tmp_path / "out", encoding="jpeg", data_type="uint8", dataset_type="image")
     assert np.abs(read_with_tensorstore(tmp_path / "out").astype(int) - czyx(codes("int16"))).mean() < 60

@@ -275,7 +275,10 @@ def test_flat_is_no_option_of_files_alone() -> None:
         "import neuroglancer_scripts.accessor",
         "import neuroglancer_scripts.file_accessor",
         "from neuroglancer_scripts.accessor import *; get_accessor_for_url('nowhere')",
-        "import argparse as p, neuroglancer_scripts.accessor as a; a.add_argparse_options(p.ArgumentParser())",
+        (
+            "import argparse, neuroglancer_scripts.accessor as a\n"
+            "a.add_argparse_options(argparse.ArgumentParser())"
+        ),
     ],
 )
 def test_no_numpy_is_loaded(statement: str) -> None:

@@ -503,7 +503,9 @@ def test_numpy_numbers_are_written_as_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), np.float32("nan"), b"12", {1, 2}, object()], ids=repr
+    "value",
+    [float("nan"), float("inf"), np.float32("nan"), b"12", {1, 2}, object()],
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_json_is_not_written(value: Any) -> None:
     """What JSON does not have (NaN, bytes, sets) is an InvalidInfoError."""

@@ -436,7 +436,7 @@ def test_a_third_party_accessor_decides_about_overwriting() -> None:
     """write_chunk leaves `overwrite` to the accessor, and passes plain integers and the MIME type."""
     accessor = ThirdPartyAccessor()
     dataset = get_IO_for_new_dataset(an_info(), accessor)
-    dataset.write_chunk(voxels(), "8nm", np.array([0, 4, 0, 4, 0, 4]))  # type: ignore[arg-type]
+    dataset.write_chunk(voxels(), "8nm", np.array([0, 4, 0, 4, 0, 4]))
     assert accessor.calls == [
         ("info", "application/json", False),
         ("8nm", (0, 4, 0, 4, 0, 4), "application/octet-stream", "its own default"),

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +156,10 @@ def test_only_chunks_of_the_planes_are_read() -> None:
             super().__init__()
             self.asked: set[Any] = set()
 
-        def fetch_chunk(self, key: str, chunk_coords: Sequence[Any]) -> bytes:
-            self.asked.add(tuple(chunk_coords))
-            return super().fetch_chunk(key, chunk_coords)
+        def fetch_chunk(self, key: str, chunk_coords: Iterable[Any]) -> bytes:
+            coords = tuple(chunk_coords)
+            self.asked.add(coords)
+            return super().fetch_chunk(key, coords)
 
     accessor = Recorder()
     draw_preview(make(np.ones((1, 80, 80, 80), np.uint8), accessor=accessor))

@@ -22,11 +22,10 @@ from neuroglancer_scripts.downscaling import (
     StridingDownscaler,
     get_downscaler,
 )
-from neuroglancer_scripts.dyadic_pyramid import fill_scales_for_dyadic_pyramid
+from neuroglancer_scripts.dyadic_pyramid import PyramidWriter, fill_scales_for_dyadic_pyramid
 from neuroglancer_scripts.errors import DataAccessError, InvalidInfoError, NotFoundError
 from neuroglancer_scripts.memory_accessor import MemoryAccessor
 from neuroglancer_scripts.precomputed_io import PrecomputedIO, get_IO_for_new_dataset
-from neuroglancer_scripts.dyadic_pyramid import PyramidWriter
 from neuroglancer_scripts.runner import ThreadRunner
 from neuroglancer_scripts.volume import Volume
 

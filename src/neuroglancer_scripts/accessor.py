@@ -7,7 +7,7 @@ them keep the same contract, which :mod:`neuroglancer_scripts.testing.accessor` 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from neuroglancer_scripts.errors import DataAccessError, InvalidInfoError, NotFoundError, URLError
@@ -91,7 +91,7 @@ class Accessor:
         """
         raise NotImplementedError
 
-    def fetch_chunk(self, key: str, chunk_coords: Sequence[SupportsIndex]) -> bytes:
+    def fetch_chunk(self, key: str, chunk_coords: Iterable[SupportsIndex]) -> bytes:
         """Return the encoded content of a chunk of the scale `key`, uncompressed.
 
         Raises
@@ -107,7 +107,7 @@ class Accessor:
         self,
         buf: Buffer,
         key: str,
-        chunk_coords: Sequence[SupportsIndex],
+        chunk_coords: Iterable[SupportsIndex],
         mime_type: str = "application/octet-stream",
         overwrite: bool = False,
     ) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, SupportsIndex
 
@@ -35,7 +35,7 @@ def _integer(value: SupportsIndex, coords: object) -> int:
         raise TypeError(f"chunk coordinates are integers, not {type(value).__name__}: {coords!r}") from None
 
 
-def check_chunk_coords(chunk_coords: Sequence[SupportsIndex]) -> Box:
+def check_chunk_coords(chunk_coords: Iterable[SupportsIndex]) -> Box:
     """Return chunk coordinates as six Python integers.
 
     Raises

@@ -37,6 +37,7 @@ from neuroglancer_scripts.volume_reader import (
     get_input_range_transformer,
     guess_type,
     open_volume,
+    scan,
 )
 
 __all__ = [
@@ -153,31 +154,40 @@ def _encoding(dataset_type: DatasetType, options: ConversionOptions) -> str:
     return "compressed_segmentation" if dataset_type == "segmentation" else "raw"
 
 
+def _holds_labels(dataset_type: DatasetType, encoding: str) -> bool:
+    return dataset_type == "segmentation" or encoding == "compressed_segmentation"
+
+
 def _data_type(
     source: VolumeSource, dataset_type: DatasetType, encoding: str, wanted: str | None
 ) -> tuple[str, bool]:
     if wanted is not None and wanted not in NG_DATA_TYPES:
         raise ValueError(f"the data type is one of {', '.join(NG_DATA_TYPES)}, not {wanted}")
-    holds_labels = dataset_type == "segmentation" or encoding == "compressed_segmentation"
-    if wanted is not None and not holds_labels:
+    labels = _holds_labels(dataset_type, encoding)
+    if wanted is not None and not labels:
         return wanted, False
-    choice = choose_data_type(source, "segmentation" if holds_labels else "image", encoding)
+    choice = choose_data_type(source, "segmentation" if labels else "image", encoding)
     if wanted is None:
         return choice.name, choice.is_substitute
-    if wanted == "float32" or not np.can_cast(choice.name, wanted):
-        raise UnsupportedVolumeError(f"{source.name}: {wanted} does not hold its labels, which need {choice.name}")
+    if not wanted.startswith("uint"):
+        raise UnsupportedVolumeError(f"{source.name}: labels are stored as an unsigned type, not {wanted}")
+    largest = (choice.scan or scan(source)).maximum
+    if largest > np.iinfo(wanted).max:
+        raise UnsupportedVolumeError(
+            f"{source.name}: {wanted} does not hold its labels, which go up to {largest}"
+        )
     return wanted, False
 
 
 def _voxel_converter(
-    source: VolumeSource, data_type: str, options: ConversionOptions
+    source: VolumeSource, data_type: str, options: ConversionOptions, *, warn: bool
 ) -> Callable[[Voxels], Voxels]:
     stretch = get_input_range_transformer(options.input_min, options.input_max, data_type)
     if stretch is not None:
         return stretch
     if source.dtype == np.dtype(data_type):
         return lambda voxels: voxels
-    transform = get_chunk_dtype_transformer(source.dtype, data_type)
+    transform = get_chunk_dtype_transformer(source.dtype, data_type, warn=warn)
     return lambda voxels: transform(voxels, preserve_input=False)
 
 
@@ -214,11 +224,15 @@ def plan_conversion(source: VolumeSource, options: ConversionOptions) -> Convers
             f"{source.name}: has {source.num_channels} channels, and a segmentation has one: "
             "extract one volume first, or convert it with --type image"
         )
+    if dataset_type == "segmentation" and (options.input_min is not None or options.input_max is not None):
+        raise UnsupportedVolumeError(
+            f"{source.name}: an input range would change its labels: leave it out, or use --type image"
+        )
     encoding = _encoding(dataset_type, options)
     data_type, is_substitute = _data_type(source, dataset_type, encoding, options.data_type)
     problems = encoding_problems(encoding, data_type, source.num_channels)
     if problems:
-        hint = ", or --data-type uint8 with --input-max" if "uint8" in problems[0] else ""
+        hint = ", or 'convert' with --data-type uint8 and --input-max" if "uint8" in problems[0] else ""
         raise UnsupportedVolumeError(f"{source.name}: {'; '.join(problems)}: choose another --encoding{hint}")
     scale: dict[str, Any] = {
         "size": list(source.size_xyz),
@@ -242,7 +256,13 @@ def plan_conversion(source: VolumeSource, options: ConversionOptions) -> Convers
         info,
         reason,
         is_substitute,
-        _voxel_converter(source, data_type, options),
+        # All values fit, unless the user chose the type of an image.
+        _voxel_converter(
+            source,
+            data_type,
+            options,
+            warn=options.data_type is not None and not _holds_labels(dataset_type, encoding),
+        ),
         get_downscaler(method, info, {"outside_value": options.outside_value}),
         options.encoder_options,
     )
@@ -256,7 +276,9 @@ def _store_transform(accessor: Accessor, transform: npt.NDArray[np.float64]) -> 
     except NotFoundError:
         accessor.store_file("transform.json", content, mime_type="application/json")
         return
-    raise AlreadyExistsError("transform.json exists and says something else: remove it, or choose a new folder")
+    raise AlreadyExistsError(
+        "transform.json exists and says something else: remove it, or choose a new folder"
+    )
 
 
 def run_conversion(
@@ -343,8 +365,8 @@ def convert_file(
     resolution_nm: Sequence[float] | None = None,
     overwrite: bool = False,
     jobs: int | None = None,
-    announce: Callable[[ConversionPlan], Progress | None] = lambda plan: None,
-    notify: Callable[[str], object] = lambda line: None,
+    announce: Callable[[ConversionPlan], Progress | None] | None = None,
+    notify: Callable[[str], object] | None = None,
 ) -> ConversionReport:
     """Convert a file into a dataset that appears whole.
 
@@ -389,13 +411,13 @@ def convert_file(
         open_volume(path, ignore_scaling=ignore_scaling, resolution_nm=resolution_nm) as source,
     ):
         plan = plan_conversion(source, options or ConversionOptions())
-        if storage.flat and max(len(scale.grids[0]) for scale in plan.model.scales) > _MANY_FILES:
+        if notify and storage.flat and max(len(scale.grids[0]) for scale in plan.model.scales) > _MANY_FILES:
             notify(
                 f"this makes {plan.num_chunks:,} files, most of them in one folder: "
                 "consider --layout deep, or a larger --target-chunk-size"
             )
         accessor = storage.accessor(staged.path)
-        run_conversion(plan, accessor, jobs=jobs, progress=announce(plan))
+        run_conversion(plan, accessor, jobs=jobs, progress=announce(plan) if announce else None)
         summary = summarise(accessor, plan.model)
         staged.commit()
     return ConversionReport(plan, summary, time.perf_counter() - started)

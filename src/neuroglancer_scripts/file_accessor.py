@@ -30,9 +30,9 @@ import errno
 import operator
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 from neuroglancer_scripts import gzip_codec
 from neuroglancer_scripts.accessor import _CHUNK_PATTERN_FLAT, Accessor, check_buffer, check_mime_type
@@ -71,8 +71,11 @@ NO_COMPRESS_MIME_TYPES = frozenset(
     }
 )
 
-# What open() says of a name under which nothing can be stored.
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+# What open() says of a name under which nothing is stored, and of one that nothing can have.
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
+_ABSENT = _MISSING | {errno.ENAMETOOLONG}
+# A folder that does not exist, or that cannot be opened (Windows; no permission to list it).
+_NO_FOLDER = _ABSENT | {errno.EACCES, errno.EPERM}
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
 # Not every system has all of these. O_NONBLOCK: opening a pipe must not wait for its writer.
@@ -139,6 +142,7 @@ class FileAccessor(Accessor):
             raise TypeError(f"base_dir is text or a path, not {type(base_dir).__name__}: {base_dir!r}")
         if "\0" in path:
             raise ValueError(f"base_dir holds a NUL character: {path!r}")
+        os.fsencode(path)  # UnicodeEncodeError, a ValueError: text that no file name can hold
         self.base_path = Path(path)
         self.flat = _flag(flat, "flat")
         self.chunk_pattern = _CHUNK_PATTERN_FLAT if self.flat else _CHUNK_PATTERN_SUBDIR
@@ -176,7 +180,7 @@ class FileAccessor(Accessor):
         """Store a file: see :meth:`Accessor.store_file`."""
         self._store(self._file_names(relative_path), 0, buf, mime_type, overwrite)
 
-    def fetch_chunk(self, key: str, chunk_coords: Sequence[SupportsIndex]) -> bytes:
+    def fetch_chunk(self, key: str, chunk_coords: Iterable[SupportsIndex]) -> bytes:
         """Return the content of a chunk: see :meth:`Accessor.fetch_chunk`."""
         return self._fetch(self._chunk_names(key, chunk_coords))
 
@@ -184,7 +188,7 @@ class FileAccessor(Accessor):
         self,
         buf: Buffer,
         key: str,
-        chunk_coords: Sequence[SupportsIndex],
+        chunk_coords: Iterable[SupportsIndex],
         mime_type: str = "application/octet-stream",
         overwrite: bool = True,
     ) -> None:
@@ -196,6 +200,8 @@ class FileAccessor(Accessor):
         names = set()
         for name in self._walk("", prefix):
             logical = name.removesuffix(".gz")
+            if os.path.basename(logical) == "":  # a file called ".gz"
+                logical = name
             if logical.startswith(prefix):
                 names.add(logical)
         return iter(sorted(names))
@@ -219,25 +225,28 @@ class FileAccessor(Accessor):
         return (name, f"{name}.gz")
 
     @staticmethod
-    def _chunk_names(key: str, chunk_coords: Sequence[SupportsIndex]) -> tuple[str, ...]:
+    def _chunk_names(key: str, chunk_coords: Iterable[SupportsIndex]) -> tuple[str, ...]:
         folder, box = check_key(key), check_chunk_coords(chunk_coords)
         deep, flat = deep_chunk_name(folder, box), flat_chunk_name(folder, box)
         return (deep, f"{deep}.gz", flat, f"{flat}.gz")
 
     # -- reading ---------------------------------------------------------------------------
 
+    def _status(self, name: str, absent: frozenset[int] = _ABSENT) -> os.stat_result | None:
+        path = self._path(name)
+        try:
+            return os.stat(path)
+        except OSError as exc:
+            if exc.errno in absent:
+                return None
+            raise DataAccessError(f"Cannot look for {path}: {exc.strerror}") from exc
+
     def _find(self, names: Sequence[str]) -> tuple[str, int] | None:
         """Return the first of the names that is a file, and its length."""
         for name in names:
-            path = self._path(name)
-            try:
-                status = os.stat(path)
-            except OSError as exc:
-                if exc.errno not in _ABSENT:
-                    raise DataAccessError(f"Cannot look for {path}: {exc.strerror}") from exc
-            else:
-                if stat.S_ISREG(status.st_mode):
-                    return name, status.st_size
+            status = self._status(name)
+            if status is not None and stat.S_ISREG(status.st_mode):
+                return name, status.st_size
         return None
 
     def _find_again(self, names: Sequence[str]) -> tuple[str, int] | None:
@@ -305,10 +314,12 @@ class FileAccessor(Accessor):
             with os.scandir(path) as entries:
                 for entry in entries:
                     name = f"{folder}{entry.name}"
+                    if is_temporary_name(entry.name):
+                        continue
                     if entry.is_dir():
                         if f"{name}/".startswith(prefix) or prefix.startswith(f"{name}/"):
                             yield from self._walk(f"{name}/", prefix, (*inside, identity))
-                    elif entry.is_file() and not is_temporary_name(entry.name):
+                    elif entry.is_file():
                         yield name
         except OSError as exc:
             if exc.errno not in _ABSENT:
@@ -324,59 +335,79 @@ class FileAccessor(Accessor):
         chosen = names[layout + compressed]
         try:
             encoded = gzip_codec.compress(view, self.compresslevel) if compressed else view
-            with _NewFile(self, chosen, encoded) as new, self._lock(exclusive=True) as locked:
-                present = [name for name in names if self._find((name,))]
+            with _NewFile(self, chosen, encoded) as new, self._lock(exclusive=True):
+                present = self._present(names, chosen)
                 if present and not overwrite:
-                    self._raise_exists(present[0])
+                    raise self._exists(present[0])
                 if present and present[0] != chosen:
                     old = present[0]
-                    in_old_form = gzip_codec.compress(view, self.compresslevel) if old.endswith(".gz") else view
+                    in_old_form = (
+                        gzip_codec.compress(view, self.compresslevel) if old.endswith(".gz") else view
+                    )
                     with _NewFile(self, old, in_old_form) as twin:
                         twin.replace()
-                if overwrite or locked:
-                    new.replace()
-                else:
-                    new.link()
-                for name in reversed(present):
-                    if name != chosen:
-                        os.unlink(self._path(name))
-                        new.sync_folder(os.path.dirname(self._path(name)))
+                try:
+                    if overwrite:
+                        new.replace()
+                    else:
+                        new.link()
+                except BaseException:
+                    if present and chosen not in present:
+                        new.withdraw()  # the content stands, safe, under the old name
+                    raise
+                new.remove_stale([self._path(name) for name in reversed(present) if name != chosen])
         except DataAccessError:
             raise
-        except FileExistsError:
-            self._raise_exists(chosen)
+        except FileExistsError as exc:
+            raise self._exists(chosen) from exc
         except MemoryError as exc:
             raise DataAccessError(f"Cannot write {self._path(chosen)}: out of memory") from exc
         except OSError as exc:
             raise DataAccessError(f"Cannot write {self._path(chosen)}: {exc.strerror}") from exc
 
-    def _raise_exists(self, name: str) -> NoReturn:
-        raise AlreadyExistsError(f"{self._path(name)} exists: pass overwrite=True to replace it")
+    def _present(self, names: Sequence[str], chosen: str) -> list[str]:
+        """Return the names under which something stands that is no folder, in reading order."""
+        present = []
+        for name in names:
+            # A name that is too long for a new file has to fail here, before any change.
+            status = self._status(name, _MISSING if name == chosen else _ABSENT)
+            if status is not None and not stat.S_ISDIR(status.st_mode):
+                present.append(name)
+        return present
+
+    def _exists(self, name: str) -> AlreadyExistsError:
+        return AlreadyExistsError(f"{self._path(name)} exists: pass overwrite=True to replace it")
 
     @contextlib.contextmanager
-    def _lock(self, *, exclusive: bool) -> Iterator[bool]:
-        """Hold the dataset's lock; gives whether there is one to hold."""
+    def _lock(self, *, exclusive: bool) -> Iterator[None]:
+        """Hold the dataset's lock, where there is one to hold."""
         try:
             descriptor = os.open(self._root, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except OSError:  # no such folder, or (Windows) a folder cannot be opened
-            yield False
+        except OSError as exc:
+            if exc.errno not in _NO_FOLDER:
+                raise DataAccessError(f"Cannot lock {self._root}: {exc.strerror}") from exc
+            yield
             return
         try:
-            yield _flock(descriptor, exclusive=exclusive)
+            self._flock(descriptor, "LOCK_EX" if exclusive else "LOCK_SH")
+            try:
+                yield
+            finally:
+                # Not left to close(): a process that was forked meanwhile has a copy of the descriptor.
+                with contextlib.suppress(DataAccessError):
+                    self._flock(descriptor, "LOCK_UN")
         finally:
-            os.close(descriptor)  # which also gives the lock back
+            with contextlib.suppress(OSError):  # nothing was written through it
+                os.close(descriptor)
 
-
-def _flock(descriptor: int, *, exclusive: bool) -> bool:
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-    except OSError as exc:
-        if exc.errno in _NO_LOCKS:
-            return False
-        raise
-    return True
+    def _flock(self, descriptor: int, operation: str) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(descriptor, getattr(fcntl, operation))
+        except OSError as exc:
+            if exc.errno not in _NO_LOCKS:
+                raise DataAccessError(f"Cannot lock {self._root}: {exc.strerror}") from exc
 
 
 class _NewFile:
@@ -425,6 +456,30 @@ class _NewFile:
             os.unlink(self.temporary)
         self.named = True
         self._sync_folders()
+
+    def withdraw(self) -> None:
+        """Take the name away again, if the file has it."""
+        if self.named:
+            self.named = False
+            with contextlib.suppress(OSError):
+                os.unlink(self.target)
+
+    def remove_stale(self, paths: Sequence[str]) -> None:
+        """Remove the other names of the content, now that this file has its own."""
+        try:
+            self._unlink(paths)
+        except BaseException:
+            # Forward, not back: the new name holds the content already, and a second
+            # attempt is all that an interrupt needs.
+            with contextlib.suppress(OSError):
+                self._unlink(paths)
+            raise
+
+    def _unlink(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            self.sync_folder(os.path.dirname(path))
 
     def _write(self) -> None:
         # io.FileIO, not os.open: an interrupt cannot come between opening and keeping hold.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from neuroglancer_scripts.accessor import Accessor, check_buffer, check_mime_type
@@ -43,7 +43,7 @@ class MemoryAccessor(Accessor):
         """Return the content of a file: see :meth:`Accessor.fetch_file`."""
         return self._fetch(check_relative_path(relative_path))
 
-    def fetch_chunk(self, key: str, chunk_coords: Sequence[SupportsIndex]) -> bytes:
+    def fetch_chunk(self, key: str, chunk_coords: Iterable[SupportsIndex]) -> bytes:
         """Return the content of a chunk: see :meth:`Accessor.fetch_chunk`."""
         return self._fetch(flat_chunk_name(check_key(key), check_chunk_coords(chunk_coords)))
 
@@ -61,7 +61,7 @@ class MemoryAccessor(Accessor):
         self,
         buf: Buffer,
         key: str,
-        chunk_coords: Sequence[SupportsIndex],
+        chunk_coords: Iterable[SupportsIndex],
         mime_type: str = "application/octet-stream",
         overwrite: bool = True,
     ) -> None:

@@ -6,7 +6,7 @@ Arrays have the axes (C, Z, Y, X); chunk coordinates are absolute voxels
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -139,7 +139,7 @@ class PrecomputedIO:
         """
         return self._encoder(scale_key).lossy
 
-    def validate_chunk_coords(self, scale_key: str, chunk_coords: Sequence[SupportsIndex]) -> bool:
+    def validate_chunk_coords(self, scale_key: str, chunk_coords: Iterable[SupportsIndex]) -> bool:
         """Tell whether coordinates are those of a chunk of the scale.
 
         Raises
@@ -154,7 +154,7 @@ class PrecomputedIO:
             return False
         return any(box in grid for grid in grids)
 
-    def read_chunk(self, scale_key: str, chunk_coords: Sequence[SupportsIndex]) -> Voxels:
+    def read_chunk(self, scale_key: str, chunk_coords: Iterable[SupportsIndex]) -> Voxels:
         """Return the voxels of a chunk.
 
         Returns
@@ -185,7 +185,7 @@ class PrecomputedIO:
         except InvalidFormatError as exc:
             raise InvalidFormatError(f"scale {scale_key}, chunk {box}: {exc}") from exc
 
-    def write_chunk(self, chunk: Voxels, scale_key: str, chunk_coords: Sequence[SupportsIndex]) -> None:
+    def write_chunk(self, chunk: Voxels, scale_key: str, chunk_coords: Iterable[SupportsIndex]) -> None:
         """Store the voxels of a chunk, over what is there.
 
         Parameters
@@ -224,7 +224,7 @@ class PrecomputedIO:
         encoder = self._encoder(scale_key)
         self.accessor.store_chunk(encoder.encode(chunk), scale_key, box, mime_type=encoder.mime_type)
 
-    def _check(self, scale_key: str, chunk_coords: Sequence[SupportsIndex]) -> Box:
+    def _check(self, scale_key: str, chunk_coords: Iterable[SupportsIndex]) -> Box:
         scale = self._scales[scale_key]
         if scale.sharding is not None:
             raise DataAccessError(f"scale {scale_key} is sharded: its chunks cannot be read or written yet")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -78,7 +78,7 @@ class Volume:
 
     def read(
         self,
-        box: Sequence[SupportsIndex] | None = None,
+        box: Iterable[SupportsIndex] | None = None,
         *,
         fill_missing: bool = False,
         jobs: int | None = None,

@@ -30,14 +30,27 @@ class _LineFormatter(logging.Formatter):
         return f"{kind}: {record.getMessage()}"
 
 
-def log_to_stderr(*, quiet: bool = False) -> None:
-    """Show the library's log messages as notes and warnings; only warnings if `quiet`."""
+@contextlib.contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Show the library's log messages as notes and warnings, while a command runs."""
     logger = logging.getLogger("neuroglancer_scripts")
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    logger.propagate = False
+    before = logger.level, logger.propagate
     handler = logging.StreamHandler()
     handler.setFormatter(_LineFormatter())
-    logger.handlers[:] = [handler]  # a command may be run again in the same process
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        level, logger.propagate = before
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def show_warnings_only() -> None:
+    """Leave out the notes, until the command ends."""
+    logging.getLogger("neuroglancer_scripts").setLevel(logging.WARNING)
 
 
 def print_note(line: str) -> None:
@@ -62,7 +75,7 @@ def _report(exc: Exception) -> int:
     ):
         print_error(str(exc) or type(exc).__name__)
     else:
-        print_error(f"{type(exc).__name__}: {exc} (this is a fault of the program: run it with {_DEBUG}=1 for details)")
+        print_error(f"{type(exc).__name__}: {exc} (a fault of the program: {_DEBUG}=1 shows where)")
     return FAILED
 
 

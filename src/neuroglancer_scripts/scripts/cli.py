@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from neuroglancer_scripts import __version__
-from neuroglancer_scripts.scripts._console import exit_code_of, print_error
+from neuroglancer_scripts.scripts._console import exit_code_of, log_to_stderr, print_error
 
 __all__ = ["VERBS", "main"]
 
@@ -23,16 +23,16 @@ VERBS = {
 
 
 class _Verbs(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in VERBS:
             return None
         command: click.Command = importlib.import_module(f"neuroglancer_scripts.scripts.{cmd_name}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
 
@@ -41,7 +41,7 @@ class _Verbs(click.Group):
     cls=_Verbs,
     subcommand_metavar="VERB ...",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="'neuroglancer-scripts VERB --help' tells more. To begin: neuroglancer-scripts demo my-first-dataset",
+    epilog="'neuroglancer-scripts VERB --help' tells more; 'neuroglancer-scripts demo DEST' is a start.",
 )
 @click.version_option(__version__, prog_name="neuroglancer-scripts")
 def _command() -> None:
@@ -79,4 +79,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise KeyboardInterrupt from None
         return result if isinstance(result, int) else 0
 
-    return exit_code_of(run)
+    with log_to_stderr():
+        return exit_code_of(run)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neuroglancer_scripts.scripts._console import log_to_stderr, print_note, progress_bar
+from neuroglancer_scripts.scripts._console import print_note, progress_bar, show_warnings_only
 
 if TYPE_CHECKING:
     from neuroglancer_scripts.conversion import ConversionPlan, ConversionReport
@@ -27,24 +27,106 @@ Examples:
 )
 @click.argument("input_path", metavar="INPUT")
 @click.argument("dest", metavar="DEST")
-@click.option("--type", "dataset_type", type=click.Choice(["image", "segmentation"]), help="What the voxels are. [default: guessed, and said]")
-@click.option("--encoding", type=click.Choice(["raw", "jpeg", "compressed_segmentation"]), help="How chunks are encoded. [default: raw for images, compressed_segmentation for labels]")
-@click.option("--data-type", help="Data type of the voxels, for example uint8; values are rounded and clipped. [default: that of the input, where the format has it]")
-@click.option("--layout", type=click.Choice(["flat", "deep"]), default="flat", show_default=True, help="flat: the names of the format, read by every program and web server. deep: a folder per axis, for very many chunks; needs a server that knows it.")
-@click.option("--gzip/--no-gzip", "gzip", default=False, help="Compress chunks with gzip: smaller, but needs a server that knows of it. [default: no-gzip]")
-@click.option("--compresslevel", type=click.IntRange(0, 9), default=9, show_default=True, help="How hard gzip compresses.")
-@click.option("--downscaling-method", type=click.Choice(["average", "majority", "stride"]), help="How coarser scales are made. [default: average for images, majority for labels]")
-@click.option("--max-scales", type=click.IntRange(min=1), metavar="N", help="Make at most N scales. [default: until two chunks span the volume]")
-@click.option("--target-chunk-size", type=click.IntRange(min=1), default=64, show_default=True, metavar="N", help="Chunks have about N x N x N voxels; a power of two.")
-@click.option("--resolution", metavar="LENGTH", help="Voxel size with its unit, in place of the header's: 1mm, 0.65x0.65x2um (x, y, z).")
-@click.option("--input-min", type=float, metavar="VALUE", help="Input value that becomes the smallest of the data type. [default: 0 with --input-max]")
-@click.option("--input-max", type=float, metavar="VALUE", help="Input value that becomes the largest of the data type.")
-@click.option("--ignore-scaling", is_flag=True, help="Take the stored values, without the header's slope and intercept.")
-@click.option("--jpeg-quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Quality of JPEG chunks.")
-@click.option("--jpeg-plane", type=click.Choice(["xy", "xz"]), default="xy", show_default=True, help="Plane that is smoothed least by JPEG.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Work with N threads. [default: one per processor]")
+@click.option(
+    "--type",
+    "dataset_type",
+    type=click.Choice(["image", "segmentation"]),
+    help="What the voxels are. [default: guessed, and said]",
+)
+@click.option(
+    "--encoding",
+    type=click.Choice(["raw", "jpeg", "compressed_segmentation"]),
+    help="How chunks are encoded. [default: raw for images, compressed_segmentation for labels]",
+)
+@click.option(
+    "--data-type",
+    help="Data type of the voxels, for example uint8; values are rounded and clipped. "
+    "[default: that of the input, where the format has it]",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["flat", "deep"]),
+    default="flat",
+    show_default=True,
+    help="flat: the names of the format, which every program and web server reads. "
+    "deep: a folder per axis, for very many chunks; needs a server that knows it.",
+)
+@click.option(
+    "--gzip/--no-gzip",
+    default=False,
+    help="Compress chunks with gzip: smaller, but needs a server that knows of it. [default: no-gzip]",
+)
+@click.option(
+    "--compresslevel",
+    type=click.IntRange(0, 9),
+    default=9,
+    show_default=True,
+    help="How hard gzip compresses.",
+)
+@click.option(
+    "--downscaling-method",
+    type=click.Choice(["average", "majority", "stride"]),
+    help="How coarser scales are made. [default: average for images, majority for labels]",
+)
+@click.option(
+    "--max-scales",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Make at most N scales. [default: until two chunks span the volume]",
+)
+@click.option(
+    "--target-chunk-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Chunks have about N x N x N voxels; a power of two.",
+)
+@click.option(
+    "--resolution",
+    metavar="LENGTH",
+    help="Voxel size with its unit, in place of the header's: 1mm, 0.65x0.65x2um (x, y, z).",
+)
+@click.option(
+    "--input-min",
+    type=float,
+    metavar="VALUE",
+    help="Input value that becomes the smallest of the data type. [default: 0 with --input-max]",
+)
+@click.option(
+    "--input-max",
+    type=float,
+    metavar="VALUE",
+    help="Input value that becomes the largest of the data type.",
+)
+@click.option(
+    "--ignore-scaling",
+    is_flag=True,
+    help="Take the stored values, without the header's slope and intercept.",
+)
+@click.option(
+    "--jpeg-quality",
+    type=click.IntRange(1, 100),
+    default=95,
+    show_default=True,
+    help="Quality of JPEG chunks.",
+)
+@click.option(
+    "--jpeg-plane",
+    type=click.Choice(["xy", "xz"]),
+    default="xy",
+    show_default=True,
+    help="Plane in which JPEG chunks are compressed.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Work with N threads. [default: one per processor]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a dataset at DEST, once the new one is complete.")
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only.")
 def command(**arguments: Any) -> None:
     """Convert the volume in the file INPUT to a multi-resolution dataset in the folder DEST.
 
@@ -86,7 +168,8 @@ def convert(
     from neuroglancer_scripts.conversion import ConversionOptions, StorageOptions, convert_file
     from neuroglancer_scripts.voxel_size import parse_resolution
 
-    log_to_stderr(quiet=quiet)
+    if quiet:
+        show_warnings_only()
     options = ConversionOptions(
         dataset_type=dataset_type,
         data_type=data_type,
@@ -115,7 +198,7 @@ def convert(
             overwrite=overwrite,
             jobs=jobs,
             announce=announce,
-            notify=print_note,
+            notify=None if quiet else print_note,
         )
     if not quiet:
         _say_done(report, dest)
@@ -135,7 +218,9 @@ def _announce(plan: ConversionPlan) -> None:
     kind = f"as {'an image' if model.type == 'image' else 'a segmentation'} of {model.data_type}"
     if plan.reason is not None:
         other = "segmentation" if model.type == "image" else "image"
-        kind += f" (guessed: {plan.reason}; --type {other} if that is wrong)"
+        # Several channels can be nothing else.
+        remedy = f"; --type {other} if that is wrong" if model.num_channels == 1 else ""
+        kind += f" (guessed: {plan.reason}{remedy})"
     click.echo(f"  {kind}")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from neuroglancer_scripts.scripts._console import log_to_stderr
-
 __all__ = ["command", "preview"]
 
 
@@ -27,7 +25,6 @@ def command(url: str, output: str, scale: str | None) -> None:
     touch are read. Labels get colours. Where the dataset has a transform.json, the planes
     are axial, coronal and sagittal, with left on the left.
     """
-    log_to_stderr()
     preview(url, output, scale)
 
 

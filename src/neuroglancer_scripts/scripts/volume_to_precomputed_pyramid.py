@@ -120,7 +120,9 @@ def parse_command_line(argv: Sequence[str]) -> argparse.Namespace:
         "--input-min", type=float, help="input value that becomes 0.0 in a float32 dataset (default: 0)"
     )
     group.add_argument("--input-max", type=float, help="input value that becomes 1.0 in a float32 dataset")
-    group.add_argument("--type", choices=("image", "segmentation"), help="type of the dataset (default: image)")
+    group.add_argument(
+        "--type", choices=("image", "segmentation"), help="type of the dataset (default: image)"
+    )
     group.add_argument(
         "--encoding",
         choices=("raw", "jpeg", "compressed_segmentation"),

@@ -213,7 +213,7 @@ class AccessorContract:
         assert pickle.loads(pickle.dumps(accessor)).fetch_chunk("k", COORDS) == b"1"  # noqa: S301
 
     def test_one_of_many_racers_creates_a_file(self, accessor: Accessor) -> None:
-        """Of threads that store the same file at once with overwrite=False, one wins, and its content stands."""
+        """Of threads that store the same file with overwrite=False, one wins, and its content stands."""
         barrier, winners = threading.Barrier(8), []
 
         def race(content: bytes) -> None:

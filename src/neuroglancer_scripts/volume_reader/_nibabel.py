@@ -109,7 +109,11 @@ class NibabelSource(VolumeSource):
         self.dtype = self._voxels.dtype
         self.num_channels = self._voxels.num_channels
         geometry = geometry_from_affine(
-            name, image.affine, _zooms(image), _nm_per_unit(name, image), resolution_nm
+            name,
+            image.affine,
+            _zooms(image),
+            _nm_per_unit(name, image, says_so=resolution_nm is None),
+            resolution_nm,
         )
         self.voxel_size_nm = geometry.voxel_size_nm
         self.transform = geometry.transform
@@ -449,7 +453,7 @@ def _zooms(image: Any) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _nm_per_unit(name: str, image: Any) -> float:
+def _nm_per_unit(name: str, image: Any, *, says_so: bool) -> float:
     # Other formats than NIfTI know only millimetres.
     if not hasattr(image.header, "get_xyzt_units"):
         return NM_PER_UNIT["mm"]
@@ -457,7 +461,7 @@ def _nm_per_unit(name: str, image: Any) -> float:
         unit = image.header.get_xyzt_units()[0]
     except KeyError:
         unit = "invalid"
-    if unit not in NM_PER_UNIT:
+    if unit not in NM_PER_UNIT and says_so:
         logger.info("%s: the unit of length is %s: millimetres are assumed", name, unit)
     return NM_PER_UNIT.get(unit, NM_PER_UNIT["mm"])
 
