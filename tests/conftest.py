@@ -49,6 +49,14 @@ def make_nifti(tmp_path: Path) -> MakeNifti:
     return make
 
 
+def need(condition: bool, what: str) -> None:
+    """Skip a test whose tool is missing, unless the environment says that all are there."""
+    if not condition:
+        if os.environ.get("NGS_REQUIRE_TOOLS") == "1":
+            pytest.fail(f"{what} is needed")
+        pytest.skip(f"needs {what}")
+
+
 def read_with_tensorstore(path: str | os.PathLike[str], scale: int = 0) -> Voxels:
     """Return the voxels of a scale, axes (C, Z, Y, X), as TensorStore reads them."""
     import tensorstore

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeNifti, Voxels, read_with_tensorstore
+from conftest import MakeNifti, Voxels, need, read_with_tensorstore
 
 from neuroglancer_scripts.scripts import cli, volume_to_precomputed_pyramid
 
@@ -161,8 +161,7 @@ def test_an_info_with_ten_mistakes_gives_ten_lines(tmp_path: Path) -> None:
 
 def test_a_read_only_destination(tmp_path: Path, volume: Path) -> None:
     """An ordinary user who may not write gets one line, and nothing changes."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to become another user")
+    need(os.geteuid() == 0, "root, to become another user")
     for folder in (tmp_path, *tmp_path.parents[:-2]):
         folder.chmod(folder.stat().st_mode | 0o055)
     # The first run loads all modules, which the other user may have no way to.

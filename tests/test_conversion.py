@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MakeNifti, Voxels, read_with_cloud_volume, read_with_tensorstore
+from conftest import MakeNifti, Voxels, need, read_with_cloud_volume, read_with_tensorstore
 from numpy.testing import assert_array_equal
 
 import neuroglancer_scripts
@@ -367,8 +367,7 @@ def test_a_full_disk_changes_nothing(old: Path, tmp_path: Path, make_nifti: Make
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", small], check=False)
-    if mounted.returncode:
-        pytest.skip("a small file system cannot be mounted here (needs root)")
+    need(mounted.returncode == 0, "a small file system, which root can mount")
     try:
         shutil.copytree(old, small / "dataset")
         before = tree(small)

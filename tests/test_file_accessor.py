@@ -28,6 +28,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import need
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -66,14 +67,6 @@ def files(folder: Path) -> list[str]:
 
 def open_descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
-
-
-def need(condition: bool, what: str) -> None:
-    """Skip a test whose tool is missing, unless the environment says that all are there."""
-    if not condition:
-        if os.environ.get("NGS_REQUIRE_TOOLS") == "1":
-            pytest.fail(f"{what} is needed")
-        pytest.skip(f"needs {what}")
 
 
 def run_python(program: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import need
 
 from neuroglancer_scripts import staged_folder
 from neuroglancer_scripts.errors import AlreadyExistsError, DataAccessError
@@ -406,11 +407,18 @@ def test_relative_destinations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
+def test_the_current_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder is no destination: it would be a removed one afterwards."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AlreadyExistsError, match="current folder"), StagedFolder(".", refuse):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
 @posix_only
 def test_a_parent_that_is_read_only(tmp_path: Path) -> None:
     """Where nothing may be made, one DataAccessError says so, and nothing is left."""
-    if os.getuid() != 0:
-        pytest.skip("needs root to become another user")
+    need(os.getuid() == 0, "root, to become another user")
     for folder in (tmp_path, *tmp_path.parents[:-2]):
         folder.chmod(folder.stat().st_mode | 0o055)
     program = (

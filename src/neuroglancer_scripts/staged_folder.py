@@ -53,7 +53,7 @@ class StagedFolder:
     Raises
     ------
     AlreadyExistsError
-        The destination is a file, or being built by another program, or a folder that is
+        The destination is a file, or the current folder, or being built by another program, or a folder that is
         not ours stands in the place where to build.
     DataAccessError
         The folder cannot be made.
@@ -148,6 +148,8 @@ class StagedFolder:
         return True
 
     def _check_destination(self) -> None:
+        if self.destination == os.path.realpath(os.curdir):
+            raise AlreadyExistsError(f"{self.destination} is the current folder: name a new one in it")
         if os.path.isdir(self.destination):
             if os.listdir(self.destination):
                 self._may_replace(self.destination)
