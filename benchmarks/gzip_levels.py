@@ -57,13 +57,15 @@ class Kind:
         return sum(map(len, self.chunks))
 
     @property
-    def is_repetitive(self) -> bool:
-        """Whether gzip_codec takes the table for repetitive content, for most of the chunks."""
+    def probe(self) -> str:
+        """What gzip_codec takes most of the chunks for."""
         import deflate
 
         samples = [gzip_codec._sample(memoryview(chunk)) for chunk in self.chunks]
-        shrunk = [len(deflate.deflate_compress(s, 1)) < gzip_codec._REPETITIVE * len(s) for s in samples]
-        return 2 * sum(shrunk) > len(shrunk)
+        if len(self.chunks[0]) < gzip_codec._SMALLEST_PROBED:
+            return "(not probed)"
+        names = [gzip_codec._kind(s, len(deflate.deflate_compress(s, 1))).name for s in samples]
+        return max(set(names), key=names.count)
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ def level_table(results: dict[str, list[tuple[Outcome, Outcome]]], kinds: Sequen
     rows = []
     for kind in kinds:
         pairs = results[kind.name]
-        probe = "repetitive" if kind.is_repetitive else "general"
+        probe = kind.probe
         cells = [level_cell(ours, theirs) for theirs, ours in pairs]
         rows.append((kind.name, probe, f"{pairs[-1][0].size / kind.size:.3f}", *cells))
     return markdown_table(header, rows)
@@ -296,7 +298,7 @@ def search_table(
     common: dict[str, list[set[int]]] = {}
     for kind in kinds:
         candidates = measure(kind, [libdeflate_at(level) for level in LIBDEFLATE_LEVELS], rounds)
-        probe = "repetitive" if kind.is_repetitive else "general"
+        probe = kind.probe
         found = [allowed(theirs, candidates) for theirs, _ in results[kind.name]]
         for levels, those in zip(
             common.setdefault(probe, [set(LIBDEFLATE_LEVELS) for _ in LEVELS]), found, strict=True

@@ -1,12 +1,11 @@
 """gzip (RFC 1952) in memory: reproducible when written, checked to the end when read.
 
 Writing
-    A level promises a size for chunks: no larger than zlib's same level, within 1 %
-    (levels 1 to 3, which are for speed, only roughly). libdeflate
-    keeps that at a multiple of zlib's speed on all but very repetitive content (labels
-    as raw voxels), where its levels below 8 find less than zlib does. Which compressor
-    is used depends on the content and the level only, and the header holds no name and no
-    time: the same content gives the same bytes.
+    A level promises a size for chunks: no larger than zlib's same level, within 1 %.
+    libdeflate keeps that at a multiple of zlib's speed on most content. Where it does not
+    (labels as raw voxels, noise at the lowest levels), zlib itself is used. A small sample
+    tells which; so the choice depends on the content and the level only, and as the header
+    holds no name and no time, the same content gives the same bytes.
 Reading
     isal, because it is fast and says where a member ends: libdeflate reads one member
     and is silent about what follows. Several members and zero padding are read; anything
@@ -17,9 +16,10 @@ Both libraries are optional: zlib does the same, slower.
 
 from __future__ import annotations
 
+import math
 import zlib
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from neuroglancer_scripts.errors import CorruptDataError
 
@@ -30,16 +30,39 @@ __all__ = ["compress", "decompress"]
 
 _WBITS = 31  # zlib: a gzip header and trailer
 
-# By zlib's level: the fastest level of libdeflate whose output is no larger than 1.01 times
-# zlib's, and 0 where zlib itself is the fastest that keeps the promise. Measured by
-# benchmarks/gzip_levels.py on the kinds of chunks that are stored.
-_LIBDEFLATE_LEVEL = (0, 1, 2, 5, 2, 5, 5, 5, 6, 6)
-_LIBDEFLATE_LEVEL_REPETITIVE = (0, 1, 1, 2, 4, 6, 0, 0, 0, 0)
 
-# What shrinks to less than this is repetitive. Seen: raw labels 0.03 to 0.07, encoded
-# labels and images 0.3 to 0.64.
-_REPETITIVE = 0.15
-_SAMPLES, _SAMPLE_SIZE = 8, 2048
+class _Kind(NamedTuple):
+    """A kind of content, told by how far a sample shrinks at libdeflate's level 1."""
+
+    name: str
+    #: The sample shrinks to less than this part of it.
+    bound: float
+    #: By zlib's level: the fastest level of libdeflate whose output is no larger than 1.01
+    #: times zlib's, and 0 where zlib itself is the fastest that keeps this.
+    levels: tuple[int, ...]
+
+
+# Measured by benchmarks/gzip_levels.py on the kinds of chunks that are stored. Samples shrank
+# to 0.002 to 0.02 (one value, a mask), 0.05 to 0.15 (raw labels), 0.27 to 0.66 (encoded labels
+# and most images), 0.69 to 0.8 (images full of noise).
+_GENERAL = _Kind("general", 0.68, (0, 1, 2, 5, 3, 5, 6, 7, 6, 6))
+_KINDS = (
+    _Kind("constant", 0.05, (0,) * 10),
+    _Kind("repetitive", 0.2, (0, 0, 1, 0, 4, 6, 0, 0, 0, 0)),
+    _GENERAL,
+    _Kind("noisy", math.inf, (0, 0, 0, 0, 3, 5, 6, 7, 6, 6)),
+)
+
+# The sample is some pieces, spread evenly: 1/16 of the buffer, 8 KiB at most. Its cost is that
+# of compressing it up to three times. A smaller buffer is taken for general content.
+_PIECES, _LARGEST_PIECE = 8, 1024
+_SMALLEST_PROBED = 16 * 1024
+
+# Smooth content needs level 9 of libdeflate in place of 6, which shows on the sample: it gains
+# something over 6 (0.989 to 0.995 were seen, else 0.998 to 1), and 6 not much over 1 (0.95 to
+# 1; 0.9 for encoded labels).
+_GAIN_OF_9 = 0.9965
+_GAIN_OF_6 = 0.92
 
 
 def _libdeflate() -> ModuleType | None:
@@ -59,19 +82,34 @@ def _inflater() -> ModuleType:
 
 
 def _sample(view: memoryview) -> bytes:
-    if len(view) <= _SAMPLES * _SAMPLE_SIZE:
-        return bytes(view)
-    step = (len(view) - _SAMPLE_SIZE) // (_SAMPLES - 1)
-    return b"".join(view[i * step : i * step + _SAMPLE_SIZE] for i in range(_SAMPLES))
+    size = min(_LARGEST_PIECE, len(view) // (16 * _PIECES))
+    step = (len(view) - size) // (_PIECES - 1)
+    return b"".join(view[i * step : i * step + size] for i in range(_PIECES))
+
+
+def _kind(sample: bytes, shrunk_by_1: int) -> _Kind:
+    return next(kind for kind in _KINDS if shrunk_by_1 < kind.bound * len(sample))
 
 
 def _libdeflate_level(deflate: ModuleType, view: memoryview, level: int) -> int:
-    general, repetitive = _LIBDEFLATE_LEVEL[level], _LIBDEFLATE_LEVEL_REPETITIVE[level]
-    if general == repetitive:
-        return general
+    """Return the level of libdeflate that keeps the promise of zlib's level; 0 for zlib itself."""
+    if len(view) < _SMALLEST_PROBED:
+        return _GENERAL.levels[level]
     sample = _sample(view)
     shrunk = len(deflate.deflate_compress(sample, 1))
-    return repetitive if shrunk < _REPETITIVE * len(sample) else general
+    chosen = _kind(sample, shrunk).levels[level]
+    return _level_of_best(deflate, sample, shrunk) if chosen and level >= 8 else chosen
+
+
+def _level_of_best(deflate: ModuleType, sample: bytes, shrunk_by_1: int) -> int:
+    """Return the level of libdeflate that does the most for a sample, at the least cost."""
+    shrunk_by_6 = len(deflate.deflate_compress(sample, 6))
+    if shrunk_by_1 <= shrunk_by_6:  # 16-bit scans: longer searches only find worse matches
+        return 1
+    if shrunk_by_6 < _GAIN_OF_6 * shrunk_by_1:
+        return 6
+    shrunk_by_9 = len(deflate.deflate_compress(sample, 9))
+    return 9 if shrunk_by_9 < _GAIN_OF_9 * shrunk_by_6 else 6
 
 
 def compress(buf: Buffer, level: int) -> bytes | bytearray:

@@ -53,7 +53,7 @@ class StagedFolder:
     Raises
     ------
     AlreadyExistsError
-        The destination is a file, or the current folder, or being built by another program, or a folder that is
+        The destination is a file, the current folder, or being built by another program, or a folder
         not ours stands in the place where to build.
     DataAccessError
         The folder cannot be made.
