@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -108,10 +109,10 @@ def test_info_as_a_table_and_as_json(tmp_path: Path, volume: Path) -> None:
         (["convert", "{volume}", "{volume}"], 1, "is a file"),
         (["convert", "nothing.nii", "{new}"], 1, "nothing.nii does not exist"),
         (["convert", "{volume}", "{new}", "--compresslevel", "12"], 2, "12 is not in the range 0<=x<=9"),
-        (["convert", "{volume}", "{new}", "--target-chunk-size", "48"], 1, "power of two"),
-        (["convert", "{volume}", "{new}", "--input-min", "1"], 1, "--input-max"),
-        (["convert", "{volume}", "{new}", "--resolution", "3"], 1, "unit is missing"),
-        (["convert", "{volume}", "{new}", "--data-type", "float64"], 1, "float64"),
+        (["convert", "{volume}", "{new}", "--target-chunk-size", "48"], 2, "power of two"),
+        (["convert", "{volume}", "{new}", "--input-min", "1"], 2, "--input-max"),
+        (["convert", "{volume}", "{new}", "--resolution", "3"], 2, "unit is missing"),
+        (["convert", "{volume}", "{new}", "--data-type", "float64"], 2, "float64"),
         (["convert", "{volume}", "{new}", "--encoding", "jpeg"], 1, "jpeg holds only uint8"),
         (["convert", "{volume}", "http://localhost/x"], 1, "local folders only"),
         (["convert", "{volume}"], 2, "Missing argument 'DEST'"),
@@ -197,6 +198,88 @@ def test_progress_is_quiet_when_nobody_watches(tmp_path: Path, volume: Path) -> 
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+def test_output_that_nobody_reads_stops_nothing(tmp_path: Path, volume: Path) -> None:
+    """A dataset is written, and the exit code is 0, though standard output is closed or full."""
+    program = f"{sys.executable} -m neuroglancer_scripts convert {volume}"
+    for i, redirection in enumerate(("| true", "> /dev/full", ">&-", "2>&-", "2>/dev/full >&-")):
+        dest = tmp_path / str(i)
+        command = f"set -o pipefail; {program} {dest} {redirection}"
+        result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr) == (0, ""), redirection
+        assert (dest / "info").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_a_conversion_tidily(tmp_path: Path, make_nifti: MakeNifti, number: int) -> None:
+    """A batch system's SIGTERM, like Ctrl-C, is one line, and leaves nothing behind."""
+    path = make_nifti(np.random.default_rng(1).integers(0, 9999, (256, 256, 100), np.uint16), "big.nii")
+    program = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "neuroglancer_scripts",
+            "convert",
+            path,
+            tmp_path / "out",
+            "--gzip",
+            "-j",
+            "1",
+        ],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not list(tmp_path.glob("out.partial/1mm/*")):
+        assert program.poll() is None
+    program.send_signal(number)
+    _, stderr = program.communicate(timeout=30)
+    (line,) = error_lines(stderr.lstrip())  # click ends the line in which ^C stands
+    assert line == ("error: interrupted" if number == signal.SIGINT else "error: terminated")
+    assert program.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_chunks_are_said(tmp_path: Path, volume: Path) -> None:
+    """preview says how many chunks it has drawn as zeros because they are not stored."""
+    dest = tmp_path / "dataset"
+    cli.main(["", "convert", str(volume), str(dest), "--quiet"])
+    (dest / "500um/0-70_0-20_0-10").unlink()
+    result = run("neuroglancer_scripts", "preview", dest, "-o", tmp_path / "x.png")
+    assert result.returncode == 0
+    assert result.stderr == "note: 1 chunks of scale 500um are not stored: they are drawn as zeros\n"
+
+
+def test_names_in_a_dataset_cannot_play_with_the_terminal(tmp_path: Path) -> None:
+    """Control characters in a key are shown as escapes, and a line end makes no second line."""
+    scale = {
+        "key": "\x1b]0;owned\x07\nerror: all is lost",
+        "size": [2**70, 2**40, 2**40],
+        "resolution": [1, 1, 1],
+        "chunk_sizes": [[64, 64, 64]],
+        "encoding": "raw",
+    }
+    info = {"type": "image", "data_type": "uint8", "num_channels": 1, "scales": [scale]}
+    (tmp_path / "info").write_text(json.dumps(info))
+    result = run("neuroglancer_scripts", "info", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "\x1b" not in result.stdout
+    assert "\\x1b]0;owned\\x07\\nerror: all is lost" in result.stdout
+    error_lines(run("neuroglancer_scripts", "preview", tmp_path, "-o", tmp_path / "x.png").stderr)
+
+
+def test_the_demo_keeps_a_picture_that_is_there(tmp_path: Path) -> None:
+    """DEST.png is not replaced unasked, and nothing is converted then; a file: URL is a place as any."""
+    (tmp_path / "d.png").write_text("mine")
+    result = run("neuroglancer_scripts", "demo", tmp_path / "d")
+    assert result.returncode == 1
+    assert error_lines(result.stderr) == [
+        f"error: {tmp_path}/d.png exists: choose another DEST, or replace it with --overwrite"
+    ]
+    assert list(tmp_path.iterdir()) == [tmp_path / "d.png"]
+    assert run("neuroglancer_scripts", "demo", f"file://{tmp_path}/e/").returncode == 0
+    assert (tmp_path / "e.png").stat().st_size > 10_000
+
+
 # -- volume-to-precomputed-pyramid -----------------------------------------------------------
 
 GOLDEN_SIZE = (140, 67, 131)
@@ -270,7 +353,7 @@ def test_the_older_command_fails_as_before(
     dest = str(tmp_path / "dataset")
     assert volume_to_precomputed_pyramid.main(["", str(volume), dest]) == 0
     assert volume_to_precomputed_pyramid.main(["", str(volume), dest]) == 1
-    assert "exists" in capsys.readouterr().err
+    assert "holds a dataset already" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
         volume_to_precomputed_pyramid.main(["", str(volume), dest, "--input-min", "1"])
     assert caught.value.code == 2

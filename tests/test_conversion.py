@@ -317,6 +317,63 @@ def test_what_is_no_part_of_a_dataset_is_never_deleted(old: Path, make_nifti: Ma
     assert (old / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["1mm/only-copy.nii", "1mm/sub/thesis.txt", "1mm/0-9_0-8_0-07", "mesh/1:0"])
+def test_a_foreign_file_anywhere_is_kept(old: Path, make_nifti: MakeNifti, name: str) -> None:
+    """Whatever is no chunk of the dataset, at any depth, stops a replacement."""
+    (old / name).parent.mkdir(exist_ok=True)
+    (old / name).write_text("mine")
+    before = tree(old)
+    with pytest.raises(AlreadyExistsError, match=f"also holds {name}"):
+        convert_file(make_nifti(codes("uint8", (9, 8, 7))), old, overwrite=True)
+    assert tree(old) == before
+
+
+def test_a_key_that_leads_elsewhere_deletes_nothing(old: Path, make_nifti: MakeNifti) -> None:
+    """Files beside the chunks of a scale whose key has several parts are foreign too."""
+    info = json.loads((old / "info").read_text())
+    (old / "data").mkdir()
+    (old / "1mm").rename(old / "data/1mm")
+    info["scales"][0]["key"] = "data/1mm"
+    (old / "info").write_text(json.dumps(info))
+    (old / "data/thesis.txt").write_text("mine")
+    with pytest.raises(AlreadyExistsError, match=r"data/thesis\.txt"):
+        convert_file(make_nifti(codes("uint8", (9, 8, 7))), old, overwrite=True)
+    (old / "data/thesis.txt").unlink()
+    convert_file(make_nifti(codes("uint8", (9, 8, 7))), old, overwrite=True)
+
+
+def test_what_file_managers_and_killed_writers_leave_is_no_hindrance(
+    old: Path, make_nifti: MakeNifti
+) -> None:
+    """.DS_Store, and files under temporary names, go with the old dataset."""
+    for name in (".DS_Store", ".ngs-0000000000000000.tmp", "1mm/.ngs-0123456789abcdef.tmp"):
+        (old / name).write_text("")
+    convert_file(make_nifti(codes("uint8", (9, 8, 7))), old, overwrite=True)
+    assert sorted(tree(old)) == ["1mm/0-9_0-8_0-7", "info", "transform.json"]
+
+
+def test_an_input_in_its_destination_is_kept(old: Path, make_nifti: MakeNifti) -> None:
+    """A volume that lies in the folder that it is to replace is an error."""
+    (old / "1mm/0-1_0-1_0-1").write_bytes(make_nifti(codes("uint8", (9, 8, 7)), "x.nii").read_bytes())
+    before = tree(old)
+    with pytest.raises(AlreadyExistsError, match="lies in"):
+        convert_file(old / "1mm/0-1_0-1_0-1", old, overwrite=True)
+    assert tree(old) == before
+
+
+def test_a_mount_point_is_refused_at_once(tmp_path: Path, make_nifti: MakeNifti) -> None:
+    """A folder that cannot be renamed is an error before anything is converted."""
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mounted], check=False)
+    need(done.returncode == 0, "a file system that root can mount")
+    try:
+        with pytest.raises(AlreadyExistsError, match="mount point"):
+            convert_file(make_nifti(codes("uint8")), mounted, announce=lambda _plan: pytest.fail("too late"))
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+
 def damaged(kind: str, tmp_path: Path, make_nifti: MakeNifti) -> Path:
     path = make_nifti(codes("uint8"), "broken.nii.gz")
     whole = path.read_bytes()

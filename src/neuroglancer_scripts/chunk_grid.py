@@ -13,15 +13,27 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, SupportsIndex
 
-__all__ = ["Box", "ChunkGrid", "ChunkPart", "check_chunk_coords", "deep_chunk_name", "flat_chunk_name"]
+__all__ = [
+    "Box",
+    "ChunkGrid",
+    "ChunkPart",
+    "check_chunk_coords",
+    "deep_chunk_name",
+    "flat_chunk_name",
+    "parse_chunk_name",
+]
 
 Box = tuple[int, int, int, int, int, int]
 Vector = tuple[int, int, int]
 Slices = tuple[slice, slice, slice]
+
+_SPAN = "(-?[0-9]+)-(-?[0-9]+)"
+_CHUNK_NAME = re.compile(f"{_SPAN}([_/]){_SPAN}\\3{_SPAN}")
 
 
 def _integer(value: SupportsIndex, coords: object) -> int:
@@ -74,6 +86,30 @@ def deep_chunk_name(folder: str, box: Box) -> str:
     return "%s/%d-%d/%d-%d/%d-%d" % (folder, *box)  # noqa: UP031
 
 
+def parse_chunk_name(name: str) -> Box | None:
+    """Return the coordinates of a chunk by the name of its file, in either layout.
+
+    Parameters
+    ----------
+    name
+        Relative to the folder of the scale: ``x0-x1_y0-y1_z0-z1`` or ``x0-x1/y0-y1/z0-z1``.
+
+    Returns
+    -------
+    None where no chunk has that name (``00-64``, an empty box, any other text).
+    """
+    match = _CHUNK_NAME.fullmatch(name)
+    if match is None:
+        return None
+    x0, x1, separator, y0, y1, z0, z1 = match.groups()
+    try:
+        box = check_chunk_coords(map(int, (x0, x1, y0, y1, z0, z1)))
+    except ValueError:  # empty, or more digits than Python converts
+        return None
+    same = deep_chunk_name("", box) if separator == "/" else flat_chunk_name("", box)
+    return box if same == f"/{name}" else None
+
+
 class ChunkPart(NamedTuple):
     """What a box and a chunk have in common."""
 
@@ -117,8 +153,13 @@ class ChunkGrid:
         sx, sy, sz = (-(-s // c) for s, c in zip(self.size_xyz, self.chunk_size_xyz, strict=True))
         return (sx, sy, sz)
 
-    def __len__(self) -> int:
+    @property
+    def num_chunks(self) -> int:
+        """Number of chunks; ``len()`` gives it too, but of no grid with more than 2**63."""
         return math.prod(self.shape_xyz)
+
+    def __len__(self) -> int:
+        return self.num_chunks
 
     def spans(self, axis: int) -> list[tuple[int, int]]:
         """Return the first voxel and the end of each row of chunks along an axis (0 is x)."""

@@ -8,10 +8,11 @@ whole at its destination, or not at all.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroglancer_scripts.accessor import Accessor
+from neuroglancer_scripts.chunk_grid import parse_chunk_name
 from neuroglancer_scripts.data_types import NG_DATA_TYPES, get_chunk_dtype_transformer
 from neuroglancer_scripts.dataset_summary import DatasetSummary, summarise
 from neuroglancer_scripts.downscaling import Downscaler, get_downscaler
@@ -27,6 +29,7 @@ from neuroglancer_scripts.errors import AlreadyExistsError, NotFoundError, Unsup
 from neuroglancer_scripts.file_accessor import FileAccessor
 from neuroglancer_scripts.info import VolumeInfo, encoding_problems, parse_json, parse_volume_info
 from neuroglancer_scripts.precomputed_io import get_IO_for_new_dataset
+from neuroglancer_scripts.relative_path import check_key, is_temporary_name
 from neuroglancer_scripts.runner import ThreadRunner
 from neuroglancer_scripts.staged_folder import StagedFolder
 from neuroglancer_scripts.url import parse_dataset_url
@@ -52,6 +55,10 @@ __all__ = [
 
 Voxels = npt.NDArray[Any]
 Progress = Callable[[int], object]
+
+# What a conversion puts beside the scales, and what file managers leave in any folder.
+_DATASET_FILES = frozenset({"info", "info_fullres.json", "transform.json"})
+_DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 # More chunks than this in one folder make many file systems, and people, slow.
 _MANY_FILES = 100_000
@@ -80,6 +87,14 @@ class ConversionOptions:
     input_max: float | None = None
     #: ``jpeg_quality``, ``jpeg_plane``.
     encoder_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.data_type is not None and self.data_type not in NG_DATA_TYPES:
+            raise ValueError(f"the data type is one of {', '.join(NG_DATA_TYPES)}, not {self.data_type}")
+        size = self.target_chunk_size
+        if not 1 <= size <= 2048 or size & (size - 1):
+            raise ValueError(f"the target chunk size is a power of two from 1 to 2048, not {size}")
+        get_input_range_transformer(self.input_min, self.input_max, "uint8")  # checks the two
 
 
 @dataclass(frozen=True)
@@ -127,7 +142,7 @@ class ConversionPlan:
     @property
     def num_chunks(self) -> int:
         """Chunks of all scales."""
-        return sum(len(scale.grids[0]) for scale in self.model.scales)
+        return sum(scale.grids[0].num_chunks for scale in self.model.scales)
 
 
 @dataclass(frozen=True)
@@ -161,8 +176,6 @@ def _holds_labels(dataset_type: DatasetType, encoding: str) -> bool:
 def _data_type(
     source: VolumeSource, dataset_type: DatasetType, encoding: str, wanted: str | None
 ) -> tuple[str, bool]:
-    if wanted is not None and wanted not in NG_DATA_TYPES:
-        raise ValueError(f"the data type is one of {', '.join(NG_DATA_TYPES)}, not {wanted}")
     labels = _holds_labels(dataset_type, encoding)
     if wanted is not None and not labels:
         return wanted, False
@@ -331,13 +344,34 @@ def _check_replaceable(folder: str, overwrite: bool) -> None:
             f"{folder} holds a dataset already: choose a new folder, or replace it with --overwrite"
         )
     model = parse_volume_info(parse_json(accessor.fetch_file("info"), f"{folder}/info"), f"{folder}/info")
-    ours = {"info", "info.gz", "info_fullres.json", "transform.json"}
-    ours |= {scale.key.split("/")[0] for scale in model.scales}
-    foreign = sorted(set(os.listdir(folder)) - ours)
+    foreign = list(itertools.islice(_foreign_files(folder, model), 4))
     if foreign:
-        names = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
+        names = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise AlreadyExistsError(
-            f"{folder} also holds {names}, which would be lost: move them away, or choose a new folder"
+            f"{folder} also holds {names}, which would be lost: move it away, or choose a new folder"
+        )
+
+
+def _foreign_files(folder: str, model: VolumeInfo) -> Iterator[str]:
+    """Yield the names of the files in a dataset's folder that a conversion did not put there."""
+    prefixes = tuple(f"{check_key(scale.key)}/" for scale in model.scales)
+    for parent, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        for name in sorted(files + links):
+            path = os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, "/")
+            if name in _DROPPINGS or is_temporary_name(name) or path.removesuffix(".gz") in _DATASET_FILES:
+                continue
+            chunk = next((path.removeprefix(prefix) for prefix in prefixes if path.startswith(prefix)), "")
+            if parse_chunk_name(chunk.removesuffix(".gz")) is None:
+                yield path
+
+
+def _check_input_outside(path: str | os.PathLike[str], folder: str) -> None:
+    """Raise if a file lies in the folder that is to be replaced."""
+    inside, outside = os.path.realpath(path), os.path.realpath(folder)
+    if inside.startswith(os.path.join(outside, "")):
+        raise AlreadyExistsError(
+            f"{os.fspath(path)} lies in {folder}, which would be replaced: move it out first"
         )
 
 
@@ -406,12 +440,17 @@ def convert_file(
     started = time.perf_counter()
     storage = storage or StorageOptions()
     folder = destination_path(dest)
+    _check_input_outside(path, folder)
     with (
         StagedFolder(folder, lambda place: _check_replaceable(place, overwrite), notify) as staged,
         open_volume(path, ignore_scaling=ignore_scaling, resolution_nm=resolution_nm) as source,
     ):
         plan = plan_conversion(source, options or ConversionOptions())
-        if notify and storage.flat and max(len(scale.grids[0]) for scale in plan.model.scales) > _MANY_FILES:
+        if (
+            notify
+            and storage.flat
+            and max(scale.grids[0].num_chunks for scale in plan.model.scales) > _MANY_FILES
+        ):
             notify(
                 f"this makes {plan.num_chunks:,} files, most of them in one folder: "
                 "consider --layout deep, or a larger --target-chunk-size"

@@ -70,7 +70,7 @@ def summarise(accessor: Accessor, info: VolumeInfo) -> DatasetSummary:
     DataAccessError
         The dataset cannot be listed.
     """
-    chunks = [sum(len(grid) for grid in scale.grids) for scale in info.scales]
+    chunks = [sum(grid.num_chunks for grid in scale.grids) for scale in info.scales]
     try:
         sizes = {name: accessor.file_size(name) for name in accessor.list_files()}
     except NotImplementedError:

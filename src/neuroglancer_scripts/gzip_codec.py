@@ -157,7 +157,9 @@ def decompress(buf: Buffer) -> bytes:
             what = "garbage after the end of gzip data" if members else "damaged gzip data"
             raise CorruptDataError(f"{what} ({exc})") from exc
         if not member.eof:
-            raise CorruptDataError("gzip data cut short")
+            raise CorruptDataError(
+                "garbage after the end of gzip data" if len(members) > 1 else "gzip data cut short"
+            )
         rest = member.unused_data.lstrip(b"\0")
         if not rest:
             return members[0] if len(members) == 1 else b"".join(members)

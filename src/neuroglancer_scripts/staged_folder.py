@@ -88,7 +88,8 @@ class StagedFolder:
         except BaseException as exc:
             self._clean_up()
             if isinstance(exc, OSError) and not isinstance(exc, DataAccessError):
-                raise DataAccessError(f"Cannot write to {self.destination}: {exc.strerror}") from exc
+                blocked = exc.filename or self.destination
+                raise DataAccessError(f"Cannot write to {blocked}: {exc.strerror}") from exc
             raise
         return self
 
@@ -151,7 +152,9 @@ class StagedFolder:
         if self.destination == os.path.realpath(os.curdir):
             raise AlreadyExistsError(f"{self.destination} is the current folder: name a new one in it")
         if os.path.isdir(self.destination):
-            if os.listdir(self.destination):
+            if os.path.ismount(self.destination):  # it cannot be renamed, nor renamed over
+                raise AlreadyExistsError(f"{self.destination} is a mount point: name a new folder in it")
+            if set(os.listdir(self.destination)) - {_LOCK_NAME}:
                 self._may_replace(self.destination)
         elif os.path.lexists(self.destination):
             raise AlreadyExistsError(f"{self.destination} is a file: choose a new folder")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -81,6 +81,7 @@ class Volume:
         box: Iterable[SupportsIndex] | None = None,
         *,
         fill_missing: bool = False,
+        on_missing: Callable[[Box], object] | None = None,
         jobs: int | None = None,
     ) -> Voxels:
         """Read voxels.
@@ -92,6 +93,8 @@ class Volume:
             :attr:`bounds`; by default all of them.
         fill_missing
             Take a chunk that is not stored as zeros, as the viewer does, instead of raising.
+        on_missing
+            The same, and called (in any thread) with the coordinates of each such chunk.
         jobs
             How many chunks are read at a time; by default one per processor.
 
@@ -128,7 +131,9 @@ class Volume:
             try:
                 chunk = self.dataset.read_chunk(self.scale.key, part.chunk)
             except NotFoundError:
-                if not fill_missing:
+                if on_missing is not None:
+                    on_missing(part.chunk)
+                elif not fill_missing:
                     raise
             else:
                 voxels[:, *part.in_box] = chunk[:, *part.in_chunk]

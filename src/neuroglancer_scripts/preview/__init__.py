@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroglancer_scripts.accessor import Accessor
+from neuroglancer_scripts.chunk_grid import Box
 from neuroglancer_scripts.errors import DataAccessError, NotFoundError
 from neuroglancer_scripts.info import ScaleInfo, VolumeInfo, parse_json, parse_volume_info
 from neuroglancer_scripts.precomputed_io import PrecomputedIO
@@ -60,6 +61,7 @@ __all__ = ["draw_preview", "label_colours", "read_transform", "save_png"]
 logger = logging.getLogger(__name__)
 
 BACKGROUND = (15, 16, 20)
+_LARGEST_LENGTH = 1e30
 _SMALLEST = (480, 320)  # (width, height) below which there is no room for panels
 #: A tiny volume is not enlarged further: its voxels would be all that there is to see.
 _LARGEST_VOXEL = 32  # pixels
@@ -96,10 +98,10 @@ def draw_preview(
     Returns
     -------
     An RGB picture, no larger than `max_size`. Its ``info`` holds the key of the ``scale``
-    that was drawn; ``nm_per_pixel``, the physical scale of all panels; and ``panels``, the
-    box (left, top, right, bottom) in pixels of each, by its name: axial, coronal and
-    sagittal, or x-y, x-z and y-z. Panels that would be a line are left out: of a volume
-    of one plane only that plane is drawn.
+    that was drawn; the number of ``missing_chunks`` that it touches; ``nm_per_pixel``, the
+    physical scale of all panels; and ``panels``, the box (left, top, right, bottom) in
+    pixels of each, by its name: axial, coronal and sagittal, or x-y, x-z and y-z. Panels
+    that would be a line are left out: of a volume of one plane only that plane is drawn.
 
     Raises
     ------
@@ -109,6 +111,8 @@ def draw_preview(
         There is no such scale.
     CorruptDataError, InvalidFormatError
         A chunk is damaged.
+    UnsupportedVolumeError
+        A plane has a million chunks or more.
     """
     from PIL import Image, ImageDraw
 
@@ -125,7 +129,8 @@ def draw_preview(
     image = Image.new("RGB", (layout.width, layout.height), BACKGROUND)
     draw = ImageDraw.Draw(image, "RGBA")
     draw_title(draw, layout, title)
-    for panel, picture in zip(layout.panels, draw_planes(volume, info, layout), strict=True):
+    missing: set[Box] = set()
+    for panel, picture in zip(layout.panels, draw_planes(volume, info, layout, missing), strict=True):
         image.paste(picture, (panel.left, panel.top))
         draw_frame(draw, panel)
         draw_lines(draw, volume, layout, panel)
@@ -133,6 +138,7 @@ def draw_preview(
     draw_scale_bar(draw, layout)
     draw_footnote(draw, layout, volume.scale.key)
     image.info["scale"] = volume.scale.key
+    image.info["missing_chunks"] = len(missing)
     image.info["nm_per_pixel"] = layout.nm_per_pixel
     image.info["panels"] = {panel.plane.name: panel.box for panel in layout.panels}
     return image
@@ -140,8 +146,11 @@ def draw_preview(
 
 def _check_matrix(transform: npt.ArrayLike) -> npt.NDArray[np.float64]:
     matrix = np.asarray(transform, dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise ValueError(f"the transform must be a 4x4 matrix of finite numbers, not of shape {matrix.shape}")
+    # Lengths in nanometres: nothing that is scanned comes near the bound, and sums stay finite.
+    if matrix.shape != (4, 4) or not (np.abs(matrix) < _LARGEST_LENGTH).all():
+        raise ValueError(
+            f"the transform must be a 4x4 matrix of sensible numbers, not of shape {matrix.shape}"
+        )
     return matrix
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from neuroglancer_scripts.chunk_grid import Box
+from neuroglancer_scripts.errors import UnsupportedVolumeError
 from neuroglancer_scripts.info import VolumeInfo
 from neuroglancer_scripts.preview._colours import contrast, label_colours, to_grey
 from neuroglancer_scripts.preview._layout import Layout, Plane
@@ -19,6 +22,8 @@ Voxels = npt.NDArray[Any]
 
 #: Voxels of a plane that are read at once.
 VOXELS_AT_ONCE = 1 << 26
+#: A plane of more is not drawn: reading it would take hours.
+MOST_CHUNKS = 1_000_000
 #: Above this an image's voxel is drawn as what it is: smoothing would invent a picture.
 LARGEST_SMOOTH_VOXEL = 16  # pixels
 
@@ -34,10 +39,12 @@ def _centres(count: int, samples: int) -> npt.NDArray[np.int64]:
     return ((2 * np.arange(samples, dtype=np.int64) + 1) * count) // (2 * samples)
 
 
-def _read_plane(volume: Volume, plane: Plane, samples_across: int, samples_down: int) -> Voxels:
+def _read_plane(
+    volume: Volume, plane: Plane, samples_across: int, samples_down: int, missing: set[Box]
+) -> Voxels:
     """Read evenly spaced voxels of a plane, as it is seen: axes (C, rows, columns).
 
-    A chunk that is not stored is zeros.
+    A chunk that is not stored is zeros, and added to `missing`.
     """
     size, chunk = volume.scale.size_xyz, volume.scale.chunk_sizes[0]
     across, down = plane.across.axis, plane.down.axis
@@ -49,29 +56,43 @@ def _read_plane(volume: Volume, plane: Plane, samples_across: int, samples_down:
         end = min(start + step, size[down])
         wanted = rows[(rows >= start) & (rows < end)] - start
         if wanted.size:
-            strips.append(_read_strip(volume, plane, start, end)[:, wanted[:, None], columns])
+            strips.append(_read_strip(volume, plane, start, end, missing)[:, wanted[:, None], columns])
     voxels = np.concatenate(strips, axis=1)
     return voxels[:, :: -1 if plane.down.reversed else 1, :: -1 if plane.across.reversed else 1]
 
 
-def _read_strip(volume: Volume, plane: Plane, start: int, end: int) -> Voxels:
+def _read_strip(volume: Volume, plane: Plane, start: int, end: int, missing: set[Box]) -> Voxels:
     """Read rows of a plane, counted from the low end of the volume: axes (C, rows, columns)."""
     box = list(volume.bounds)
     through, down = 2 * plane.through, 2 * plane.down.axis
     box[through] = middle(volume)[plane.through]
     box[through + 1] = box[through] + 1
     box[down], box[down + 1] = volume.bounds[down] + start, volume.bounds[down] + end
-    voxels = volume.read(box, fill_missing=True)
+    voxels = volume.read(box, on_missing=missing.add)
     return np.moveaxis(voxels, (3 - plane.down.axis, 3 - plane.across.axis), (1, 2))[..., 0]
 
 
-def draw_planes(volume: Volume, info: VolumeInfo, layout: Layout) -> list[Image.Image]:
-    """Draw the planes of a layout, each in the size of its panel, in RGB."""
+def _check_number_of_chunks(volume: Volume, planes: Iterable[Plane]) -> None:
+    for plane in planes:
+        shape = volume.scale.grids[0].shape_xyz
+        if shape[plane.across.axis] * shape[plane.down.axis] > MOST_CHUNKS:
+            raise UnsupportedVolumeError(
+                f"scale {volume.scale.key}: a plane of it has more than {MOST_CHUNKS:,} chunks: "
+                "choose a coarser scale"
+            )
+
+
+def draw_planes(volume: Volume, info: VolumeInfo, layout: Layout, missing: set[Box]) -> list[Image.Image]:
+    """Draw the planes of a layout, each in the size of its panel, in RGB.
+
+    The chunks that are not stored are added to `missing`.
+    """
     from PIL import Image
 
     panels = layout.panels
+    _check_number_of_chunks(volume, (panel.plane for panel in panels))
     if info.type == "segmentation":
-        labels = [_read_plane(volume, panel.plane, panel.width, panel.height)[0] for panel in panels]
+        labels = [_read_plane(volume, panel.plane, panel.width, panel.height, missing)[0] for panel in panels]
         return [Image.fromarray(label_colours(plane)) for plane in labels]
     size = volume.scale.size_xyz
     # Four voxels for a pixel: more are not seen.
@@ -81,6 +102,7 @@ def draw_planes(volume: Volume, info: VolumeInfo, layout: Layout) -> list[Image.
             panel.plane,
             min(size[panel.plane.across.axis], 4 * panel.width),
             min(size[panel.plane.down.axis], 4 * panel.height),
+            missing,
         )
         for panel in panels
     ]

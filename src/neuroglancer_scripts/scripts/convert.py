@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neuroglancer_scripts.scripts._console import print_note, progress_bar, show_warnings_only
+from neuroglancer_scripts.scripts._console import print_note, printable, progress_bar, say, show_warnings_only
 
 if TYPE_CHECKING:
     from neuroglancer_scripts.conversion import ConversionPlan, ConversionReport
@@ -80,7 +80,7 @@ Examples:
     default=64,
     show_default=True,
     metavar="N",
-    help="Chunks have about N x N x N voxels; a power of two.",
+    help="Chunks have about N x N x N voxels; a power of two, up to 2048.",
 )
 @click.option(
     "--resolution",
@@ -170,17 +170,21 @@ def convert(
 
     if quiet:
         show_warnings_only()
-    options = ConversionOptions(
-        dataset_type=dataset_type,
-        data_type=data_type,
-        encoding=encoding,
-        downscaling_method=downscaling_method,
-        max_scales=max_scales,
-        target_chunk_size=target_chunk_size,
-        input_min=input_min,
-        input_max=input_max,
-        encoder_options={"jpeg_quality": jpeg_quality, "jpeg_plane": jpeg_plane},
-    )
+    try:
+        resolution_nm = parse_resolution(resolution) if resolution else None
+        options = ConversionOptions(
+            dataset_type=dataset_type,
+            data_type=data_type,
+            encoding=encoding,
+            downscaling_method=downscaling_method,
+            max_scales=max_scales,
+            target_chunk_size=target_chunk_size,
+            input_min=input_min,
+            input_max=input_max,
+            encoder_options={"jpeg_quality": jpeg_quality, "jpeg_plane": jpeg_plane},
+        )
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
     with contextlib.ExitStack() as stack:
 
         def announce(plan: ConversionPlan) -> Any:
@@ -194,7 +198,7 @@ def convert(
             options,
             StorageOptions(flat=layout == "flat", gzip=gzip, compresslevel=compresslevel),
             ignore_scaling=ignore_scaling,
-            resolution_nm=parse_resolution(resolution) if resolution else None,
+            resolution_nm=resolution_nm,
             overwrite=overwrite,
             jobs=jobs,
             announce=announce,
@@ -214,14 +218,14 @@ def _shown_size(scale: ScaleInfo) -> str:
 def _announce(plan: ConversionPlan) -> None:
     model = plan.model
     channels = f", {model.num_channels} channels" if model.num_channels > 1 else ""
-    click.echo(f"{plan.source.name}: {_shown_size(model.scales[0])}, {plan.source.dtype.name}{channels}")
+    say(f"{printable(plan.source.name)}: {_shown_size(model.scales[0])}, {plan.source.dtype.name}{channels}")
     kind = f"as {'an image' if model.type == 'image' else 'a segmentation'} of {model.data_type}"
     if plan.reason is not None:
         other = "segmentation" if model.type == "image" else "image"
         # Several channels can be nothing else.
         remedy = f"; --type {other} if that is wrong" if model.num_channels == 1 else ""
         kind += f" (guessed: {plan.reason}{remedy})"
-    click.echo(f"  {kind}")
+    say(f"  {kind}")
 
 
 def _say_done(report: ConversionReport, dest: str) -> None:
@@ -230,9 +234,9 @@ def _say_done(report: ConversionReport, dest: str) -> None:
     summary = report.summary
     scales, files = len(summary.scales), summary.files
     rate = report.plan.num_voxels / report.seconds
-    click.echo(
-        f"wrote {dest}: {scales} scale{'s' * (scales != 1)}, {files} files, "
+    say(
+        f"wrote {printable(dest)}: {scales} scale{'s' * (scales != 1)}, {files} files, "
         f"{readable_count(summary.stored_bytes or 0)}B in {report.seconds:.1f} s "
         f"({rate / 1e6:.1f} million voxels/s)"
     )
-    click.echo(f"next:\n  neuroglancer-scripts info {dest}\n  neuroglancer-scripts preview {dest}")
+    say(f"next:\n  neuroglancer-scripts info {dest}\n  neuroglancer-scripts preview {dest}")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from neuroglancer_scripts.scripts._console import printable, say
+
 if TYPE_CHECKING:
     from neuroglancer_scripts.dataset_summary import DatasetSummary
 
@@ -30,10 +32,10 @@ def command(url: str, as_json: bool) -> None:
     accessor = get_accessor_for_url(url)
     summary = summarise(accessor, parse_volume_info(parse_json(accessor.fetch_file("info"))))
     if as_json:
-        click.echo(json.dumps(summary.to_json(), indent=2))
+        say(json.dumps(summary.to_json(), indent=2))
     else:
-        click.echo(f"{url}: {_headline(summary)}\n")
-        click.echo(_table(summary))
+        say(f"{printable(url)}: {_headline(summary)}\n")
+        say(_table(summary))
 
 
 def _bytes(count: int | None) -> str:
@@ -61,7 +63,7 @@ def _table(summary: DatasetSummary) -> str:
         files = "?" if entry.files is None else str(entry.files)
         rows.append(
             (
-                scale.key,
+                printable(scale.key),
                 " x ".join(map(str, scale.size_xyz)),
                 format_resolution(scale.resolution_nm),
                 ", ".join(map(str, scale.voxel_offset)),

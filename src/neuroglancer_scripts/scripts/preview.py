@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from neuroglancer_scripts.scripts._console import print_note, printable, say
+
 __all__ = ["command", "preview"]
 
 
@@ -71,7 +73,10 @@ def preview(url: str, output: str, scale: str | None = None) -> None:
     save_png(image, output)
     pixel = format_resolution([float(f"{image.info['nm_per_pixel']:.3g}")])
     size = f"{image.width} x {image.height}"
-    click.echo(f"wrote {output} ({size}): scale {image.info['scale']}, {pixel} per pixel")
+    missing = image.info["missing_chunks"]
+    if missing:
+        print_note(f"{missing} chunks of scale {image.info['scale']} are not stored: they are drawn as zeros")
+    say(f"wrote {printable(output)} ({size}): scale {printable(image.info['scale'])}, {pixel} per pixel")
 
 
 def _find_scale(keys: list[str], scale: str) -> str:

@@ -60,6 +60,7 @@ def volume_to_precomputed_pyramid(
         As :func:`neuroglancer_scripts.conversion.plan_conversion` and ``run_conversion``.
     """
     from neuroglancer_scripts.conversion import ConversionOptions, plan_conversion, run_conversion
+    from neuroglancer_scripts.errors import AlreadyExistsError
     from neuroglancer_scripts.volume_reader import open_volume
 
     options = options or {}
@@ -68,6 +69,8 @@ def volume_to_precomputed_pyramid(
     # A stretched image has always been stored as float32 from 0 to 1 by this command.
     stretched = input_max is not None and (dataset_type, encoding) == ("image", "raw")
     dest = accessor.get_accessor_for_url(dest_url, options)
+    if dest.file_exists("info"):
+        raise AlreadyExistsError(f"{dest_url} holds a dataset already: remove it, or choose a new folder")
     with open_volume(volume_filename, ignore_scaling=ignore_scaling, whole=load_full_volume) as source:
         plan = plan_conversion(
             source,

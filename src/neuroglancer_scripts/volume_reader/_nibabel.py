@@ -186,6 +186,8 @@ def load_image(path: str) -> Any:
 
     if os.path.isdir(path):
         raise UnsupportedVolumeError(f"{path} is a directory: give the name of a file")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UnsupportedVolumeError(f"{path} is no regular file: save the volume to one first")
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
