@@ -82,6 +82,15 @@ def test_convert_says_what_it_did_and_what_comes_next(
         assert following.returncode == 0, following.stderr
 
 
+def test_what_comes_next_can_be_pasted(tmp_path: Path, volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A destination with spaces and quotes is quoted in the commands that are proposed."""
+    monkeypatch.chdir(tmp_path)
+    result = run("neuroglancer_scripts", "convert", volume, "it's a brain")
+    (line,) = [line for line in result.stdout.splitlines() if "info" in line]
+    command = line.replace("neuroglancer-scripts", f"{sys.executable} -m neuroglancer_scripts")
+    assert subprocess.run(["bash", "-c", command], capture_output=True, check=False).returncode == 0
+
+
 def test_quiet_prints_nothing(tmp_path: Path, volume: Path) -> None:
     """With --quiet, a conversion that succeeds is silent."""
     result = run("neuroglancer_scripts", "convert", volume, tmp_path / "dataset", "--quiet")
@@ -246,7 +255,7 @@ def test_missing_chunks_are_said(tmp_path: Path, volume: Path) -> None:
     (dest / "500um/0-70_0-20_0-10").unlink()
     result = run("neuroglancer_scripts", "preview", dest, "-o", tmp_path / "x.png")
     assert result.returncode == 0
-    assert result.stderr == "note: 1 chunks of scale 500um are not stored: they are drawn as zeros\n"
+    assert result.stderr == "note: scale 500um: 1 chunk is not stored, and drawn as zeros\n"
 
 
 def test_names_in_a_dataset_cannot_play_with_the_terminal(tmp_path: Path) -> None:

@@ -244,6 +244,85 @@ def test_labels_get_a_narrower_type_only_if_it_holds_them(
         convert(make_nifti(voxels + np.int16(100)), tmp_path / "other", **wanted)
 
 
+def scaled_nifti(path: Path, voxels: Voxels, slope: float, inter: float) -> Path:
+    """Write a NIfTI file whose header says how its integers are to be scaled."""
+    import nibabel
+
+    image: Any = nibabel.Nifti1Image(voxels, np.eye(4), dtype=voxels.dtype)  # type: ignore[no-untyped-call]
+    content = bytearray(image.to_bytes())
+    content[112:120] = np.array([slope, inter], "<f4").tobytes()  # scl_slope, scl_inter
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("dtype", "inter"), [("uint16", 20_000_000), ("uint8", 16_777_217), ("int32", 2**31)]
+)
+def test_scaled_labels_are_exact(tmp_path: Path, dtype: str, inter: int) -> None:
+    """Labels that a header shifts beyond the precision of float32 stay apart."""
+    voxels = np.arange(12, dtype=dtype).reshape(3, 2, 2)
+    path = scaled_nifti(tmp_path / "labels.nii", voxels, 1, float(inter))
+    convert(path, tmp_path / "out", dataset_type="segmentation")
+    expected = czyx(voxels).astype(np.float64) + np.float32(inter)
+    assert_array_equal(read_with_tensorstore(tmp_path / "out"), expected.astype(np.uint64))
+
+
+def test_scaled_labels_that_cannot_be_exact_are_refused(tmp_path: Path) -> None:
+    """64-bit labels with a real slope are an error, not merged."""
+    voxels = np.arange(12, dtype=np.uint64).reshape(3, 2, 2) + np.uint64(2**60)
+    path = scaled_nifti(tmp_path / "labels.nii", voxels, 2, 0)
+    with pytest.raises(UnsupportedVolumeError, match="not exact"):
+        convert(path, tmp_path / "out", dataset_type="segmentation")
+
+
+def test_a_scaled_image_is_float32_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """int16 with slope and intercept is stored as float32; for 16 bits that loses nothing to speak of."""
+    voxels = codes("int16", (30, 20, 10))
+    report = convert(scaled_nifti(tmp_path / "scan.nii", voxels, 0.5, -3), tmp_path / "out")
+    assert (report.plan.info["data_type"], report.plan.is_substitute, caplog.text) == ("float32", False, "")
+    assert_array_equal(read_with_tensorstore(tmp_path / "out"), czyx(voxels) * np.float32(0.5) - 3)
+
+
+def test_jpeg_is_no_encoding_for_labels(tmp_path: Path, make_nifti: MakeNifti) -> None:
+    """A lossy encoding of labels is an error."""
+    with pytest.raises(UnsupportedVolumeError, match="jpeg would change its labels"):
+        convert(make_nifti(labels("uint8")), tmp_path / "out", dataset_type="segmentation", encoding="jpeg")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"dataset_type": "segmentation", "downscaling_method": "average"}, "averages of labels"),
+        ({"dataset_type": "image"}, "1e+300 is beyond the range of float32"),
+    ],
+)
+def test_what_is_asked_for_but_doubtful_is_warned_of(
+    tmp_path: Path, make_nifti: MakeNifti, caplog: pytest.LogCaptureFixture, options: Any, said: str
+) -> None:
+    """Averaged labels, and numbers that become infinite, are said."""
+    voxels = np.full((4, 3, 2), 1e300) if options["dataset_type"] == "image" else labels("uint8", (4, 3, 2))
+    convert(make_nifti(voxels), tmp_path / "out", **options)
+    assert said in caplog.text
+
+
+def test_an_impossible_outside_value_is_found_before_anything_is_written(
+    tmp_path: Path, make_nifti: MakeNifti
+) -> None:
+    """NaN outside of an integer volume is an error at once."""
+    with pytest.raises(ValueError, match="outside value is NaN"):
+        convert(make_nifti(codes("uint8")), tmp_path / "out", outside_value=float("nan"))
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_photon_counts_are_an_image(tmp_path: Path, make_nifti: MakeNifti) -> None:
+    """Small counts, which are often equal by chance, are not taken for labels; blocks of labels are."""
+    counts = np.random.default_rng(1).poisson(1.0, (90, 90, 40)).astype(np.uint8)
+    assert convert(make_nifti(counts), tmp_path / "a").plan.info["type"] == "image"
+    assert convert(make_nifti(labels("uint8")), tmp_path / "b").plan.info["type"] == "segmentation"
+
+
 def test_labels_are_never_stretched(tmp_path: Path, make_nifti: MakeNifti) -> None:
     """An input range with labels is an error, because it would change them."""
     path = make_nifti(labels("uint16"))

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroglancer_scripts.accessor import Accessor
-from neuroglancer_scripts.chunk_grid import parse_chunk_name
+from neuroglancer_scripts.chunk_grid import ChunkGrid, parse_chunk_name
 from neuroglancer_scripts.data_types import NG_DATA_TYPES, get_chunk_dtype_transformer
 from neuroglancer_scripts.dataset_summary import DatasetSummary, summarise
 from neuroglancer_scripts.downscaling import Downscaler, get_downscaler
@@ -53,12 +55,17 @@ __all__ = [
     "run_conversion",
 ]
 
+logger = logging.getLogger(__name__)
+
 Voxels = npt.NDArray[Any]
 Progress = Callable[[int], object]
 
 # What a conversion puts beside the scales, and what file managers leave in any folder.
 _DATASET_FILES = frozenset({"info", "info_fullres.json", "transform.json"})
 _DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+
+# Memory for the voxels of a source that have another type than those of the dataset.
+_SLAB_BYTES = 1 << 26
 
 # More chunks than this in one folder make many file systems, and people, slow.
 _MANY_FILES = 100_000
@@ -201,7 +208,26 @@ def _voxel_converter(
     if source.dtype == np.dtype(data_type):
         return lambda voxels: voxels
     transform = get_chunk_dtype_transformer(source.dtype, data_type, warn=warn)
+    if source.dtype == np.float64 and data_type == "float32":
+        return _warn_of_overflow(source.name, transform)
     return lambda voxels: transform(voxels, preserve_input=False)
+
+
+def _warn_of_overflow(name: str, transform: Callable[..., Voxels]) -> Callable[[Voxels], Voxels]:
+    said = False
+
+    def convert(voxels: Voxels) -> Voxels:
+        nonlocal said
+        converted = transform(voxels)
+        lost = np.isinf(converted) & ~np.isinf(voxels)
+        if not said and lost.any():
+            said = True
+            logger.warning(
+                "%s: %g is beyond the range of float32, and becomes infinite", name, voxels[lost][0]
+            )
+        return converted
+
+    return convert
 
 
 def _resolution(source: VolumeSource) -> list[float]:
@@ -242,6 +268,10 @@ def plan_conversion(source: VolumeSource, options: ConversionOptions) -> Convers
             f"{source.name}: an input range would change its labels: leave it out, or use --type image"
         )
     encoding = _encoding(dataset_type, options)
+    if dataset_type == "segmentation" and encoding == "jpeg":
+        raise UnsupportedVolumeError(
+            f"{source.name}: jpeg would change its labels: choose raw or compressed_segmentation"
+        )
     data_type, is_substitute = _data_type(source, dataset_type, encoding, options.data_type)
     problems = encoding_problems(encoding, data_type, source.num_channels)
     if problems:
@@ -264,6 +294,13 @@ def plan_conversion(source: VolumeSource, options: ConversionOptions) -> Convers
     fill_scales_for_dyadic_pyramid(info, options.target_chunk_size, options.max_scales)
     parse_volume_info(info)
     method = options.downscaling_method or ("majority" if dataset_type == "segmentation" else "average")
+    outside = options.outside_value
+    if outside is not None and math.isnan(outside) and data_type != "float32":
+        raise ValueError(f"the outside value is NaN, which {data_type} does not hold: give a number")
+    if method == "average" and dataset_type == "segmentation":
+        logger.warning(
+            "%s: averages of labels are labels that it does not have: majority keeps them", source.name
+        )
     return ConversionPlan(
         source,
         info,
@@ -292,6 +329,17 @@ def _store_transform(accessor: Accessor, transform: npt.NDArray[np.float64]) -> 
     raise AlreadyExistsError(
         "transform.json exists and says something else: remove it, or choose a new folder"
     )
+
+
+def _slabs(plan: ConversionPlan, grid: ChunkGrid) -> Iterator[tuple[int, int]]:
+    """Yield the planes that are read at a time: rows of chunks, or less of what is converted."""
+    depth = grid.chunk_size_xyz[2]
+    if plan.source.dtype != np.dtype(plan.info["data_type"]):
+        plane = math.prod(plan.source.size_xyz[:2]) * plan.source.num_channels
+        depth = max(1, min(depth, _SLAB_BYTES // (plane * plan.source.dtype.itemsize)))
+    for start, end in grid.spans(2):
+        for z in range(start, end, depth):
+            yield z, min(z + depth, end)
 
 
 def run_conversion(
@@ -326,7 +374,7 @@ def run_conversion(
     size_x, size_y, _ = plan.source.size_xyz
     with ThreadRunner(jobs) as runner:
         writer = PyramidWriter(dataset, plan.downscaler, runner, scales=scales, chunk_done=progress)
-        for z0, z1 in scales[0].grids[0].spans(2):
+        for z0, z1 in _slabs(plan, scales[0].grids[0]):
             slab = plan.source.read((0, size_x, 0, size_y, z0, z1))
             writer.add(plan.convert_voxels(slab))
             del slab

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -215,10 +216,14 @@ def _shown_size(scale: ScaleInfo) -> str:
     return f"{size} voxels of {format_resolution(scale.resolution_nm)}"
 
 
+def _shown_type(plan: ConversionPlan) -> str:
+    return f"{plan.source.stored_dtype.name}{', scaled' if plan.source.is_scaled else ''}"
+
+
 def _announce(plan: ConversionPlan) -> None:
     model = plan.model
     channels = f", {model.num_channels} channels" if model.num_channels > 1 else ""
-    say(f"{printable(plan.source.name)}: {_shown_size(model.scales[0])}, {plan.source.dtype.name}{channels}")
+    say(f"{printable(plan.source.name)}: {_shown_size(model.scales[0])}, {_shown_type(plan)}{channels}")
     kind = f"as {'an image' if model.type == 'image' else 'a segmentation'} of {model.data_type}"
     if plan.reason is not None:
         other = "segmentation" if model.type == "image" else "image"
@@ -235,8 +240,9 @@ def _say_done(report: ConversionReport, dest: str) -> None:
     scales, files = len(summary.scales), summary.files
     rate = report.plan.num_voxels / report.seconds
     say(
-        f"wrote {printable(dest)}: {scales} scale{'s' * (scales != 1)}, {files} files, "
+        f"wrote {printable(dest)}: {scales} scale{'s' * (scales != 1)}, {files} file{'s' * (files != 1)}, "
         f"{readable_count(summary.stored_bytes or 0)}B in {report.seconds:.1f} s "
         f"({rate / 1e6:.1f} million voxels/s)"
     )
-    say(f"next:\n  neuroglancer-scripts info {dest}\n  neuroglancer-scripts preview {dest}")
+    quoted = printable(shlex.quote(dest))
+    say(f"next:\n  neuroglancer-scripts info {quoted}\n  neuroglancer-scripts preview {quoted}")

@@ -30,7 +30,7 @@ def command(url: str, as_json: bool) -> None:
     from neuroglancer_scripts.info import parse_json, parse_volume_info
 
     accessor = get_accessor_for_url(url)
-    summary = summarise(accessor, parse_volume_info(parse_json(accessor.fetch_file("info"))))
+    summary = summarise(accessor, parse_volume_info(parse_json(accessor.fetch_file("info"), f"{url}/info")))
     if as_json:
         say(json.dumps(summary.to_json(), indent=2))
     else:
@@ -50,7 +50,7 @@ def _headline(summary: DatasetSummary) -> str:
     parts.append("1 channel" if info.num_channels == 1 else f"{info.num_channels} channels")
     parts.append("1 scale" if len(info.scales) == 1 else f"{len(info.scales)} scales")
     if summary.files is not None:
-        parts += [f"{summary.files} files", _bytes(summary.stored_bytes)]
+        parts += ["1 file" if summary.files == 1 else f"{summary.files} files", _bytes(summary.stored_bytes)]
     return ", ".join(parts)
 
 

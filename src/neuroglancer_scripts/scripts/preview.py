@@ -75,7 +75,8 @@ def preview(url: str, output: str, scale: str | None = None) -> None:
     size = f"{image.width} x {image.height}"
     missing = image.info["missing_chunks"]
     if missing:
-        print_note(f"{missing} chunks of scale {image.info['scale']} are not stored: they are drawn as zeros")
+        what = "1 chunk is" if missing == 1 else f"{missing} chunks are"
+        print_note(f"scale {image.info['scale']}: {what} not stored, and drawn as zeros")
     say(f"wrote {printable(output)} ({size}): scale {printable(image.info['scale'])}, {pixel} per pixel")
 
 

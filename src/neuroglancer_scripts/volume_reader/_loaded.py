@@ -26,6 +26,7 @@ class LoadedSource(VolumeSource):
             self.name = source.name
             self.size_xyz = source.size_xyz
             self.num_channels = source.num_channels
+            self.stored_dtype = source.stored_dtype
             self.dtype = source.dtype
             self.voxel_size_nm = source.voxel_size_nm
             self.transform = source.transform

@@ -106,6 +106,7 @@ class NibabelSource(VolumeSource):
         self.size_xyz, time_points = _axes(name, shape)
         self._voxels: _Voxels = _voxels(name, image, ignore_scaling, self.size_xyz, time_points)
         self._file = getattr(data, "file_like", None) if owns_image else None
+        self.stored_dtype = self._voxels.stored_dtype
         self.dtype = self._voxels.dtype
         self.num_channels = self._voxels.num_channels
         geometry = geometry_from_affine(
@@ -189,8 +190,7 @@ def load_image(path: str) -> Any:
     if os.path.exists(path) and not os.path.isfile(path):
         raise UnsupportedVolumeError(f"{path} is no regular file: save the volume to one first")
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with _what_nibabel_says() as said:
             image = nibabel.load(path)
     except FileNotFoundError as error:
         raise NotFoundError(f"{error.filename or path} does not exist") from error
@@ -205,24 +205,54 @@ def load_image(path: str) -> Any:
     except Exception as error:
         # What a parser raises for a damaged header is anything: struct.error, KeyError, EOFError, ...
         raise _why_unreadable(path, error) from error
-    for warning in caught:
-        logger.warning("%s: %s", path, warning.message)
+    for message in said:
+        logger.warning("%s: %s", path, message)
     return image
 
 
+class _Collector(logging.Handler):
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__()
+        self._messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._messages.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _what_nibabel_says() -> Iterator[list[str]]:
+    """Collect warnings and log messages of nibabel, once each, instead of letting it print them."""
+    messages: list[str] = []
+    log = logging.getLogger("nibabel.global")
+    before = log.handlers, log.propagate
+    log.handlers, log.propagate = [_Collector(messages)], False
+    said: list[str] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield said
+    finally:
+        log.handlers, log.propagate = before
+    # It leaves files to be closed by the collector, and Python warns of that.
+    messages += [str(w.message) for w in caught if not issubclass(w.category, ResourceWarning)]
+    said += dict.fromkeys(messages)
+
+
 def _why_unreadable(path: str, error: Exception) -> PrecomputedError:
-    if os.path.splitext(path)[1].lower() in COMPRESSED_SUFFIXES:
-        try:
-            verify_start(path)
-        except CorruptDataError as damage:
-            return damage
     try:
         with open(path, "rb") as file:
             start = file.read(2)
     except OSError as reason:
         return DataAccessError(f"cannot read {path}: {reason.strerror}")
+    if path.lower().endswith((".gz", ".mgz")) and start not in (b"\x1f\x8b", b""):
+        return UnsupportedVolumeError(f"{path} is no gzip file: if it is a plain one, rename it without .gz")
     if start == b"\x1f\x8b" and not path.lower().endswith((".gz", ".mgz")):
         return UnsupportedVolumeError(f"{path} is a gzip file: rename it to {os.path.basename(path)}.gz")
+    if os.path.splitext(path)[1].lower() in COMPRESSED_SUFFIXES:
+        try:
+            verify_start(path)
+        except CorruptDataError as damage:
+            return damage
     reason_text = " ".join(str(error).split()) or type(error).__name__
     return UnsupportedVolumeError(f"{path} is no volume that can be read: {reason_text}")
 
@@ -230,6 +260,7 @@ def _why_unreadable(path: str, error: Exception) -> PrecomputedError:
 class _Voxels(abc.ABC):
     """The array of an image: fills boxes of (C, Z, Y, X) arrays."""
 
+    stored_dtype: np.dtype[Any]
     dtype: np.dtype[Any]
     num_channels: int
     is_scaled: bool
@@ -271,6 +302,7 @@ class _StoredVoxels(_Voxels):
         self._scaling = None if self.is_colour else scaling
         self.is_scaled = self._scaling is not None
         self.num_channels = time_points * self._colours
+        self.stored_dtype = component.newbyteorder("=")
         self.dtype = _read_dtype(component, self.is_scaled)
         # Big-endian voxels are swapped where they lie.
         self._direct = self._colours == 1 and not self.is_scaled and component.newbyteorder("=") == self.dtype
@@ -343,7 +375,8 @@ class _ArrayVoxels(_Voxels):
         time_points = math.prod(array.shape) // math.prod(size_xyz)
         self.num_channels = time_points * len(self._names or "1")
         self.is_scaled = component.kind == "f" and stored.kind in "iu"
-        self.dtype = _read_dtype(stored if self.is_scaled else component, self.is_scaled)
+        self.stored_dtype = (stored if self.is_scaled else component).newbyteorder("=")
+        self.dtype = _read_dtype(self.stored_dtype, self.is_scaled)
 
     def read_into(self, out: Voxels, box: Box) -> None:
         xmin, xmax, ymin, ymax, zmin, zmax = box
@@ -404,8 +437,8 @@ def _voxels(
 
 def _axes(name: str, shape: tuple[int, ...]) -> tuple[tuple[int, int, int], int]:
     """Size of the volume, and number of time points (or whatever else the fourth axis is)."""
-    if 0 in shape:
-        raise UnsupportedVolumeError(f"{name} holds no voxels: its shape is {shape}")
+    if min(shape, default=0) < 1:
+        raise UnsupportedVolumeError(f"{name} holds no voxels: the shape in its header is {shape}")
     if len(shape) < 2:
         raise UnsupportedVolumeError(f"{name} is no volume: its shape is {shape}")
     x, y, z = (*shape, 1)[:3]
@@ -443,8 +476,8 @@ def _read_dtype(component: np.dtype[Any], is_scaled: bool) -> np.dtype[Any]:
     """Type in which voxels are handed out."""
     if component.kind != "f" and not is_scaled:
         return component.newbyteorder("=")
-    # float32 holds every value of the types up to 16 bits; scaling adds no precision.
-    real = np.result_type(component, np.float32)
+    # Scaled integers may be labels, which float32 would merge, or be stretched later.
+    real = np.result_type(component, np.float64 if is_scaled else np.float32)
     return np.dtype(np.float64) if real.itemsize > 8 else real
 
 

@@ -35,6 +35,8 @@ class VolumeSource(abc.ABC):
     """Number of voxels along each axis, each at least 1."""
     num_channels: int
     """Values per voxel, at least 1."""
+    stored_dtype: np.dtype[Any]
+    """Type of the numbers in the file, before the scaling of a header."""
     dtype: np.dtype[Any]
     """Type of what `read` returns, in native byte order: boolean, integer or real.
     It may be a type that the format lacks: see `choose_data_type`."""
@@ -45,6 +47,11 @@ class VolumeSource(abc.ABC):
     file's world in nm; None if the file does not say."""
     type_hint: DatasetType | None
     """What the file itself says the voxels are; None if it does not say."""
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether `read` returns real numbers where integers are stored."""
+        return self.stored_dtype.kind in "iu" and self.dtype.kind == "f"
 
     def read(self, box: Sequence[int]) -> Voxels:
         """Read a box of voxels.
