@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from neuroglancer_scripts.runner import ThreadRunner, default_jobs
+from neuroglancer_scripts.runner import ThreadRunner, default_jobs, ordered_map
 
 PATIENCE = 30  # seconds until a test that hangs fails
 
@@ -290,3 +290,97 @@ def test_default_jobs_are_the_processors_of_this_process() -> None:
         assert default_jobs() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+# -- Results in order
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 7, None])
+def test_results_are_in_the_order_of_the_items(jobs: int | None) -> None:
+    """Each item gives its result, in order, whichever call ends first."""
+
+    def slow_if_even(i: int) -> int:
+        if i % 2 == 0:
+            time.sleep(0.002)
+        return i * i
+
+    assert list(ordered_map(slow_if_even, iter(range(60)), jobs=jobs)) == [i * i for i in range(60)]
+    assert list(ordered_map(slow_if_even, [], jobs=jobs)) == []
+
+
+def test_items_are_read_four_per_thread_ahead() -> None:
+    """No item is read before the first result is taken, nor more than 4 per thread beyond it."""
+    read: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(1000):
+            read.append(i)
+            yield i
+
+    results = ordered_map(abs, items(), jobs=3)
+    assert read == []
+    for i in range(20):
+        assert next(results) == i
+        assert len(read) <= i + 12
+    results.close()
+
+
+def test_one_job_maps_where_the_results_are_taken() -> None:
+    """With one job, a call is made in the caller's thread when its result is taken, and not before."""
+    calls: list[threading.Thread] = []
+    results = ordered_map(lambda _: calls.append(threading.current_thread()), range(5), jobs=1)
+    next(results)
+    next(results)
+    assert calls == [threading.current_thread()] * 2
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_an_error_comes_in_its_turn(jobs: int) -> None:
+    """Results before that of a failing call are yielded, then its error is raised, then there are no more."""
+    error = KeyError("the one")
+
+    def fail_at_five(i: int) -> int:
+        if i == 5:
+            raise error
+        return i
+
+    results = ordered_map(fail_at_five, range(100), jobs=jobs)
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(KeyError) as caught:
+        next(results)
+    assert caught.value is error
+    assert list(results) == []
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_an_error_of_the_items_comes_out(jobs: int) -> None:
+    """What the items raise is raised as it is."""
+
+    def items() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("of the items")
+
+    with pytest.raises(RuntimeError, match="of the items"):
+        list(ordered_map(abs, items(), jobs=jobs))
+
+
+def test_closing_starts_no_other_call() -> None:
+    """An iterator that is closed waits for what runs, and starts nothing that waits."""
+    go, started = threading.Event(), []
+
+    def call(i: int) -> int:
+        started.append(i)
+        assert i == 0 or go.wait(PATIENCE)
+        return i
+
+    results = ordered_map(call, range(100), jobs=2)
+    assert next(results) == 0
+    threading.Timer(0.1, go.set).start()
+    results.close()
+    assert len(started) <= 4
+
+
+def test_fewer_jobs_than_one_at_once() -> None:
+    """A wrong number of jobs is refused before a result is taken."""
+    with pytest.raises(ValueError, match="number of jobs must be at least 1"):
+        ordered_map(abs, [1], jobs=0)

@@ -21,9 +21,9 @@ ROOT = Path(neuroglancer_scripts.__file__).parent
 BLOCKS = {
     "foundation": "errors utils data_types transform url relative_path voxel_size gzip_codec runner",
     "format": "info chunk_grid chunk_encoding downscaling",
-    "bytes": "accessor file_accessor memory_accessor staged_folder",
+    "bytes": "accessor _new_file file_accessor memory_accessor staged_folder",
     "datasets": "precomputed_io volume",
-    "operations": "volume_reader dyadic_pyramid dataset_summary conversion preview",
+    "operations": "volume_reader dyadic_pyramid dataset_summary conversion preview relayout",
     "outermost": "scripts testing __main__",
 }
 RANK = {module: rank for rank, names in enumerate(BLOCKS.values()) for module in names.split()}

@@ -6,11 +6,16 @@ them keep the same contract, which :mod:`neuroglancer_scripts.testing.accessor` 
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex, overload
 
+from neuroglancer_scripts.chunk_grid import Box, check_chunk_coords, parse_chunk_name
 from neuroglancer_scripts.errors import DataAccessError, InvalidInfoError, NotFoundError, URLError
+from neuroglancer_scripts.relative_path import check_key
+from neuroglancer_scripts.runner import ThreadRunner, ordered_map
 from neuroglancer_scripts.url import DatasetURL, convert_file_url_to_pathname, parse_dataset_url
 
 if TYPE_CHECKING:
@@ -26,6 +31,11 @@ __all__ = [
     "convert_file_url_to_pathname",
     "get_accessor_for_url",
 ]
+
+#: What a missing chunk becomes in :meth:`Accessor.fetch_chunks`.
+MissingPolicy = Literal["raise", "skip", "none"]
+#: What the first error does to the rest of many chunks.
+ErrorPolicy = Literal["raise", "collect"]
 
 _CHUNK_PATTERN_FLAT = "{key}/{0}-{1}_{2}-{3}_{4}-{5}"
 
@@ -117,11 +127,35 @@ class Accessor:
         """
         raise NotImplementedError
 
+    def delete_file(self, relative_path: str | os.PathLike[str], missing_ok: bool = False) -> None:
+        """Remove a file.
+
+        Parameters
+        ----------
+        relative_path
+            Name of the file. Folders that are empty then go with it.
+        missing_ok
+            Do nothing where there is none, instead of raising.
+
+        Raises
+        ------
+        NotFoundError
+            There is none and `missing_ok` is false.
+        """
+        raise NotImplementedError
+
+    def delete_chunk(self, key: str, chunk_coords: Iterable[SupportsIndex], missing_ok: bool = False) -> None:
+        """Remove a chunk of the scale `key`.
+
+        Parameters and errors as in :meth:`delete_file`.
+        """
+        raise NotImplementedError
+
     def list_files(self, prefix: str = "") -> Iterator[str]:
         """Yield the names of the stored files that start with a text, in sorted order.
 
         They are names that :meth:`fetch_file` takes: files that are being written, and
-        suffixes of compression, are not seen.
+        suffixes of compression, are not seen. The files of chunks are among them.
         """
         raise NotImplementedError
 
@@ -134,6 +168,285 @@ class Accessor:
             There is none.
         """
         raise NotImplementedError
+
+    # -- made of the methods above, where a kind of storage has no better way ----------------
+
+    def chunk_exists(self, key: str, chunk_coords: Iterable[SupportsIndex]) -> bool:
+        """Tell whether a chunk of the scale `key` is stored."""
+        try:
+            self.fetch_chunk(key, chunk_coords)
+        except NotFoundError:
+            return False
+        return True
+
+    def list_chunks(self, key: str) -> Iterator[Box]:
+        """Yield the coordinates of the stored chunks of the scale `key`, in sorted order.
+
+        Chunks are found by their names, in the folder of the scale and whatever the layout;
+        those of a scale whose key begins with `key` are not among them, nor other files.
+        """
+        folder = f"{check_key(key)}/"
+        boxes = {parse_chunk_name(name.removeprefix(folder)) for name in self.list_files(folder)}
+        return iter(sorted(box for box in boxes if box is not None))
+
+    def fetch_range(
+        self, relative_path: str | os.PathLike[str], start: SupportsIndex, length: SupportsIndex
+    ) -> bytes:
+        """Return a part of a file: exactly the bytes ``[start, start + length)``.
+
+        Parameters
+        ----------
+        relative_path
+            Name of the file.
+        start
+            First byte, at least 0. There is no counting from the end.
+        length
+            Number of bytes, at least 0; an empty part may start at the end of the file.
+
+        Raises
+        ------
+        ValueError
+            `start` or `length` is negative.
+        TypeError
+            One of them is not an integer.
+        NotFoundError
+            There is no such file.
+        DataAccessError
+            The range does not lie within the file; or the file is stored compressed, and
+            has no ranges for that reason.
+        """
+        first, count = check_range(start, length)
+        content = self.fetch_file(relative_path)
+        if first + count > len(content):
+            raise outside_of_file(os.fspath(relative_path), first, count, len(content))
+        return content[first : first + count]
+
+    @overload
+    def fetch_chunks(
+        self,
+        key: str,
+        chunk_coords: Iterable[Iterable[SupportsIndex]],
+        *,
+        missing: Literal["raise", "skip"] = ...,
+        errors: ErrorPolicy = ...,
+        jobs: int | None = ...,
+    ) -> Generator[tuple[Box, bytes], None, None]: ...
+
+    @overload
+    def fetch_chunks(
+        self,
+        key: str,
+        chunk_coords: Iterable[Iterable[SupportsIndex]],
+        *,
+        missing: Literal["none"],
+        errors: ErrorPolicy = ...,
+        jobs: int | None = ...,
+    ) -> Generator[tuple[Box, bytes | None], None, None]: ...
+
+    def fetch_chunks(
+        self,
+        key: str,
+        chunk_coords: Iterable[Iterable[SupportsIndex]],
+        *,
+        missing: MissingPolicy = "raise",
+        errors: ErrorPolicy = "raise",
+        jobs: int | None = None,
+    ) -> Generator[tuple[Box, bytes | None], None, None]:
+        """Fetch many chunks of the scale `key`, several at a time.
+
+        Parameters
+        ----------
+        key
+            Key of the scale.
+        chunk_coords
+            Which chunks. Read as results are taken, at most four chunks per thread ahead,
+            so that memory stays bounded.
+        missing
+            What a chunk that is not stored becomes: ``"raise"``, an error; ``"skip"``, no
+            result; ``"none"``, a result whose content is None.
+        errors
+            ``"raise"``: the first error ends it. ``"collect"``: all other chunks are
+            fetched before the errors are raised together. Wrong arguments end it in both cases.
+        jobs
+            Number of threads; by default one per processor.
+
+        Returns
+        -------
+        An iterator of pairs of a chunk's coordinates and its content, in the order of
+        `chunk_coords`. It runs threads of its own until it is exhausted or closed, and
+        cannot be carried into another process.
+
+        Raises
+        ------
+        NotFoundError
+            A chunk is not stored and `missing` is ``"raise"``.
+        DataAccessError
+            A chunk cannot be read. With ``errors="collect"``, one at the end that says how
+            many, whose ``__cause__`` is an ``ExceptionGroup`` of all.
+        ValueError, TypeError
+            An argument is wrong: coordinates where they are reached, others at once.
+        """
+        check_key(key)
+        _check_choice("missing", missing, ("raise", "skip", "none"))
+        _check_choice("errors", errors, ("raise", "collect"))
+
+        def fetch(coords: Iterable[SupportsIndex]) -> tuple[Box, bytes | DataAccessError]:
+            box = check_chunk_coords(coords)
+            try:
+                return box, self.fetch_chunk(key, box)
+            except DataAccessError as exc:
+                return box, exc
+
+        return _sort_out(ordered_map(fetch, chunk_coords, jobs=jobs), key, missing, errors)
+
+    def store_chunks(
+        self,
+        chunks: Iterable[tuple[Iterable[SupportsIndex], Buffer]],
+        key: str,
+        mime_type: str = "application/octet-stream",
+        overwrite: bool = True,
+        *,
+        errors: ErrorPolicy = "raise",
+        jobs: int | None = None,
+    ) -> None:
+        """Store many chunks of the scale `key`, several at a time.
+
+        Each is stored as by :meth:`store_chunk`: whole, or not at all. What was stored
+        before an error stays.
+
+        Parameters
+        ----------
+        chunks
+            Pairs of coordinates and contents, as :meth:`fetch_chunks` yields them. At most
+            four per thread are in memory; until then a buffer must not change. Of
+            two contents for one chunk, either may stand in the end.
+        key, mime_type, overwrite
+            As in :meth:`store_chunk`.
+        errors
+            ``"raise"``: no chunk is started after the first error. ``"collect"``: all other
+            chunks are stored before the errors are raised together. Wrong arguments end it in
+            both cases.
+        jobs
+            Number of threads; by default one per processor.
+
+        Raises
+        ------
+        AlreadyExistsError
+            A chunk is stored and `overwrite` is false.
+        DataAccessError
+            A chunk cannot be written. With ``errors="collect"``, one at the end that says
+            how many, whose ``__cause__`` is an ``ExceptionGroup`` of all.
+        ValueError, TypeError
+            An argument is wrong.
+        """
+        check_key(key)
+        check_mime_type(mime_type)
+        _check_choice("errors", errors, ("raise", "collect"))
+        failures: dict[int, DataAccessError] = {}
+
+        def store(index: int, coords: Iterable[SupportsIndex], buf: Buffer) -> None:
+            try:
+                self.store_chunk(buf, key, coords, mime_type, overwrite)
+            except DataAccessError as exc:
+                if errors == "raise":
+                    raise
+                failures[index] = exc
+
+        with ThreadRunner(jobs) as runner:
+            for index, pair in enumerate(chunks):
+                try:
+                    coords, buf = pair
+                except (TypeError, ValueError):
+                    raise TypeError("chunks to store are pairs of coordinates and a buffer") from None
+                runner.submit(store, index, coords, buf)
+        _raise_together(
+            [failures[index] for index in sorted(failures)], f"of scale {key} could not be stored"
+        )
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Hand over what was gathered but not written yet; most accessors gather nothing."""
+
+    def close(self) -> None:
+        """Flush, and release what is held open. May be called more than once.
+
+        An accessor that holds nothing open (files, memory) works afterwards as before.
+        """
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def _sort_out(
+    outcomes: Generator[tuple[Box, bytes | DataAccessError], None, None], key: str, missing: str, errors: str
+) -> Generator[tuple[Box, bytes | None], None, None]:
+    """Yield what was fetched, and treat errors as the policies say."""
+    failures = []
+    with contextlib.closing(outcomes):
+        for box, outcome in outcomes:
+            if isinstance(outcome, bytes):
+                yield box, outcome
+            elif isinstance(outcome, NotFoundError) and missing != "raise":
+                if missing == "none":
+                    yield box, None
+            elif errors == "collect":
+                failures.append(outcome)
+            else:
+                raise outcome
+    _raise_together(failures, f"of scale {key} could not be fetched")
+
+
+def _raise_together(failures: list[DataAccessError], what: str) -> None:
+    if failures:
+        count = "1 chunk" if len(failures) == 1 else f"{len(failures)} chunks"
+        message = f"{count} {what}; the first: {failures[0]}"
+        raise DataAccessError(message) from ExceptionGroup(message, failures)
+
+
+def check_range(start: SupportsIndex, length: SupportsIndex) -> tuple[int, int]:
+    """Return the start and the length of a range of bytes as Python integers."""
+    numbers = []
+    for name, value in (("start", start), ("length", length)):
+        if isinstance(value, bool):
+            raise TypeError(f"the {name} of a range is an integer, not {value!r}")
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError(f"the {name} of a range is an integer, not {value!r}") from None
+        if number < 0:
+            raise ValueError(f"the {name} of a range is at least 0, not {number}")
+        numbers.append(number)
+    return numbers[0], numbers[1]
+
+
+def outside_of_file(name: str, start: int, length: int, size: int) -> DataAccessError:
+    """Return the error of a range that does not lie within a file."""
+    return DataAccessError(
+        f"Cannot read {length} bytes from byte {start} of {name}: the file has only {size}"
+    )
+
+
+def check_flag(value: object, name: str) -> bool:
+    """Return a truth value; a text is none, whatever it says."""
+    if isinstance(value, str) or value not in (True, False):
+        raise TypeError(f"{name} is True or False, not {value!r}")
+    return bool(value)
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise TypeError unless a prefix is text."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"a prefix is text, not {type(prefix).__name__}: {prefix!r}")
 
 
 def check_mime_type(mime_type: str) -> str:

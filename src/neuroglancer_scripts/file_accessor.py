@@ -17,7 +17,12 @@ How a file comes to be there
 How a place moves to another name (other options than those it was written with)
     The new content first replaces the old in its old form, then appears in the new one,
     then the old name goes: at each of these steps every reader finds the new content.
-    One who looks in between, and misses both, looks again under the lock.
+    One who looks in between, and misses both, looks again under the lock. Where the bytes are
+    the same in both forms, the file is not written again: it gets its new name (a hard link)
+    before it loses the old one.
+How a place goes
+    Its names go under the lock, the one that is read last of all; then the folders that
+    are empty, up to the dataset's own.
 
 Where a file system has no locks (some network mounts), creation is still exclusive,
 by hard link, and tidying up after racing writers is best effort.
@@ -30,20 +35,25 @@ import errno
 import operator
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
 
 from neuroglancer_scripts import gzip_codec
-from neuroglancer_scripts.accessor import _CHUNK_PATTERN_FLAT, Accessor, check_buffer, check_mime_type
-from neuroglancer_scripts.chunk_grid import check_chunk_coords, deep_chunk_name, flat_chunk_name
-from neuroglancer_scripts.errors import AlreadyExistsError, CorruptDataError, DataAccessError, NotFoundError
-from neuroglancer_scripts.relative_path import (
-    check_key,
-    check_relative_path,
-    is_temporary_name,
-    temporary_name,
+from neuroglancer_scripts._new_file import NO_LINKS, NewFile, sync
+from neuroglancer_scripts.accessor import (
+    _CHUNK_PATTERN_FLAT,
+    Accessor,
+    check_buffer,
+    check_flag,
+    check_mime_type,
+    check_prefix,
+    check_range,
+    outside_of_file,
 )
+from neuroglancer_scripts.chunk_grid import Box, check_chunk_coords, deep_chunk_name, flat_chunk_name
+from neuroglancer_scripts.errors import AlreadyExistsError, CorruptDataError, DataAccessError, NotFoundError
+from neuroglancer_scripts.relative_path import check_key, check_relative_path, is_temporary_name
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -77,18 +87,14 @@ _ABSENT = _MISSING | {errno.ENAMETOOLONG}
 # A folder that does not exist, or that cannot be opened (Windows; no permission to list it).
 _NO_FOLDER = _ABSENT | {errno.EACCES, errno.EPERM}
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF})
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
 # Not every system has all of these. O_NONBLOCK: opening a pipe must not wait for its writer.
 _OPEN_FLAGS = os.O_RDONLY
 for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
     _OPEN_FLAGS |= getattr(os, _name, 0)
 _READ_LIMIT = 1 << 30  # bytes asked of one read(): Linux gives at most 2 GiB - 4 KiB
-
-
-def _flag(value: object, name: str) -> bool:
-    if isinstance(value, str) or value not in (True, False):
-        raise TypeError(f"{name} is True or False, not {value!r}")
-    return bool(value)
+_SMALL = 1 << 16  # bytes up to which asking what kind of file it is takes longer than reading it
+_HAS_PREAD = hasattr(os, "pread")  # not on Windows
+_TRIES = 16  # of what other writers may upset
 
 
 def _level(value: SupportsIndex) -> int:
@@ -144,11 +150,11 @@ class FileAccessor(Accessor):
             raise ValueError(f"base_dir holds a NUL character: {path!r}")
         os.fsencode(path)  # UnicodeEncodeError, a ValueError: text that no file name can hold
         self.base_path = Path(path)
-        self.flat = _flag(flat, "flat")
+        self.flat = check_flag(flat, "flat")
         self.chunk_pattern = _CHUNK_PATTERN_FLAT if self.flat else _CHUNK_PATTERN_SUBDIR
-        self.gzip = _flag(gzip, "gzip")
+        self.gzip = check_flag(gzip, "gzip")
         self.compresslevel = _level(compresslevel)
-        self.fsync = _flag(fsync, "fsync")
+        self.fsync = check_flag(fsync, "fsync")
         self._root = os.fspath(self.base_path)
 
     def __repr__(self) -> str:
@@ -178,11 +184,22 @@ class FileAccessor(Accessor):
         overwrite: bool = False,
     ) -> None:
         """Store a file: see :meth:`Accessor.store_file`."""
-        self._store(self._file_names(relative_path), 0, buf, mime_type, overwrite)
+        self._store(self._file_names(relative_path), self._compresses(mime_type), buf, overwrite)
+
+    def delete_file(self, relative_path: str | os.PathLike[str], missing_ok: bool = False) -> None:
+        """Remove a file, plain and compressed: see :meth:`Accessor.delete_file`."""
+        self._delete(self._file_names(relative_path), missing_ok)
+
+    def chunk_exists(self, key: str, chunk_coords: Iterable[SupportsIndex]) -> bool:
+        """Tell whether a chunk is stored, in any layout."""
+        names = self._chunk_names(key, chunk_coords)
+        return self._find(names) is not None or self._find_again(names) is not None
 
     def fetch_chunk(self, key: str, chunk_coords: Iterable[SupportsIndex]) -> bytes:
         """Return the content of a chunk: see :meth:`Accessor.fetch_chunk`."""
-        return self._fetch(self._chunk_names(key, chunk_coords))
+        folder, box = check_key(key), check_chunk_coords(chunk_coords)
+        content = self._read_likely(folder, box)
+        return self._fetch(self._names_of_box(folder, box)) if content is None else content
 
     def store_chunk(
         self,
@@ -193,10 +210,15 @@ class FileAccessor(Accessor):
         overwrite: bool = True,
     ) -> None:
         """Store a chunk, by default over an older one: see :meth:`Accessor.store_chunk`."""
-        self._store(self._chunk_names(key, chunk_coords), 2 if self.flat else 0, buf, mime_type, overwrite)
+        self._store(self._chunk_names(key, chunk_coords), self._chunk_form(mime_type), buf, overwrite)
+
+    def delete_chunk(self, key: str, chunk_coords: Iterable[SupportsIndex], missing_ok: bool = False) -> None:
+        """Remove a chunk under all of its names: see :meth:`Accessor.delete_chunk`."""
+        self._delete(self._chunk_names(key, chunk_coords), missing_ok)
 
     def list_files(self, prefix: str = "") -> Iterator[str]:
         """Yield the names that start with a text: see :meth:`Accessor.list_files`."""
+        check_prefix(prefix)
         names = set()
         for name in self._walk("", prefix):
             logical = name.removesuffix(".gz")
@@ -214,6 +236,79 @@ class FileAccessor(Accessor):
             raise NotFoundError(f"Cannot find {self._path(names[0])}")
         return found[1]
 
+    def fetch_range(
+        self, relative_path: str | os.PathLike[str], start: SupportsIndex, length: SupportsIndex
+    ) -> bytes:
+        """Return a part of a plain file: see :meth:`Accessor.fetch_range`.
+
+        A name that ends with ``.gz`` gives a part of the stored bytes of that file.
+        """
+        names = self._file_names(relative_path)
+        first, count = check_range(start, length)
+        content = self._read_range(names, first, count)
+        if content is None:
+            with self._lock(exclusive=False):
+                content = self._read_range(names, first, count)
+        if content is None:
+            raise NotFoundError(f"Cannot find {self._path(names[0])}")
+        return content
+
+    # -- the forms in which things are stored ------------------------------------------------
+
+    def list_stored(self, prefix: str = "") -> Iterator[str]:
+        """Yield the names of files as they are on the disk, in no order.
+
+        In contrast to :meth:`list_files`, the suffix ``.gz`` is there, and a place with two
+        names is there twice. Files that are being written are not seen.
+
+        Parameters
+        ----------
+        prefix
+            What the names start with.
+        """
+        check_prefix(prefix)
+        return (name for name in self._walk("", prefix) if name.startswith(prefix))
+
+    def normalise_chunk(
+        self,
+        key: str,
+        chunk_coords: Iterable[SupportsIndex],
+        mime_type: str = "application/octet-stream",
+    ) -> bool:
+        """Give a chunk the form in which this accessor would store it.
+
+        The content stays: a store by another program in the meantime is not undone. Its
+        bytes are moved, not written again, where both forms are plain or both compressed;
+        so a compressed chunk keeps its level. Other names that the chunk has go.
+
+        Parameters
+        ----------
+        key, chunk_coords
+            Which chunk.
+        mime_type
+            What it is: images are not compressed.
+
+        Returns
+        -------
+        Whether there was anything to do.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such chunk.
+        CorruptDataError
+            It has to be decompressed, and is damaged; it stays as it is.
+        """
+        names = self._chunk_names(key, chunk_coords)
+        return self._normalise(names, names[self._chunk_form(mime_type)])
+
+    def normalise_file(
+        self, relative_path: str | os.PathLike[str], mime_type: str = "application/octet-stream"
+    ) -> bool:
+        """Give a file the form in which this accessor would store it: see :meth:`normalise_chunk`."""
+        names = self._file_names(relative_path)
+        return self._normalise(names, names[self._compresses(mime_type)])
+
     # -- names -----------------------------------------------------------------------------
 
     def _path(self, name: str) -> str:
@@ -224,13 +319,42 @@ class FileAccessor(Accessor):
         name = check_relative_path(relative_path)
         return (name, f"{name}.gz")
 
+    def _chunk_names(self, key: str, chunk_coords: Iterable[SupportsIndex]) -> tuple[str, ...]:
+        return self._names_of_box(check_key(key), check_chunk_coords(chunk_coords))
+
     @staticmethod
-    def _chunk_names(key: str, chunk_coords: Iterable[SupportsIndex]) -> tuple[str, ...]:
-        folder, box = check_key(key), check_chunk_coords(chunk_coords)
+    def _names_of_box(folder: str, box: Box) -> tuple[str, ...]:
         deep, flat = deep_chunk_name(folder, box), flat_chunk_name(folder, box)
         return (deep, f"{deep}.gz", flat, f"{flat}.gz")
 
+    def _compresses(self, mime_type: str) -> bool:
+        return check_mime_type(mime_type) not in NO_COMPRESS_MIME_TYPES and self.gzip
+
+    def _chunk_form(self, mime_type: str) -> int:
+        """Return which of its four names a chunk gets."""
+        return 2 * self.flat + self._compresses(mime_type)
+
     # -- reading ---------------------------------------------------------------------------
+
+    def _read_likely(self, folder: str, box: Box) -> bytes | None:
+        """Return a chunk that is stored as this accessor would store it, and under no earlier name.
+
+        None says nothing: the four names have to be looked at. But this is how nearly all
+        chunks are found, and a look that fails by `os.access` costs half of one by `os.open`.
+        It takes any error for absence; the one that matters, no permission to look into the
+        folder, comes up again when the file is opened there.
+        """
+        if self.flat:
+            # Without the folder of the first axis, there is no deep name.
+            start = "%s/%s/%d-%d" % (self._root, folder, box[0], box[1])  # noqa: UP031
+            if os.access(start, os.F_OK):
+                return None
+            path = "%s_%d-%d_%d-%d" % (start, *box[2:])  # noqa: UP031
+        else:
+            path = f"{self._root}/{deep_chunk_name(folder, box)}"
+        if not self.gzip:
+            return self._read_decoded(path, compressed=False)
+        return None if os.access(path, os.F_OK) else self._read_decoded(f"{path}.gz", compressed=True)
 
     def _status(self, name: str, absent: frozenset[int] = _ABSENT) -> os.stat_result | None:
         path = self._path(name)
@@ -264,22 +388,25 @@ class FileAccessor(Accessor):
 
     def _read_first(self, names: Sequence[str]) -> bytes | None:
         for i, name in enumerate(names):
-            path = self._path(name)
-            try:
-                content = self._read(path)
-                if content is not None:
-                    return gzip_codec.decompress(content) if i % 2 else content
-            except CorruptDataError as exc:
-                raise CorruptDataError(f"Cannot read {path}: {exc}") from exc
-            except MemoryError as exc:
-                raise DataAccessError(f"Cannot read {path}: its content does not fit in memory") from exc
-            except OSError as exc:
-                raise DataAccessError(f"Cannot read {path}: {exc.strerror}") from exc
+            content = self._read_decoded(self._path(name), compressed=i % 2 == 1)
+            if content is not None:
+                return content
         return None
+
+    def _read_decoded(self, path: str, *, compressed: bool) -> bytes | None:
+        """Return the content of a regular file; None where there is none (or a folder)."""
+        try:
+            content = self._read(path)
+            return gzip_codec.decompress(content) if compressed and content is not None else content
+        except CorruptDataError as exc:
+            raise CorruptDataError(f"Cannot read {path}: {exc}") from exc
+        except MemoryError as exc:
+            raise DataAccessError(f"Cannot read {path}: its content does not fit in memory") from exc
+        except OSError as exc:
+            raise _failure(f"read {path}", exc) from exc
 
     @staticmethod
     def _read(path: str) -> bytes | None:
-        """Return the bytes of a regular file; None where there is none (or a folder)."""
         try:
             descriptor = os.open(path, _OPEN_FLAGS)
         except OSError as exc:
@@ -287,21 +414,35 @@ class FileAccessor(Accessor):
                 return None
             raise
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                if stat.S_ISDIR(status.st_mode):
-                    return None
-                raise DataAccessError(f"Cannot read {path}: not a regular file")
-            size = status.st_size
-            content = os.read(descriptor, min(size + 1, _READ_LIMIT))
-            if len(content) == size:
-                return content
-            parts = [content]
-            while part := os.read(descriptor, _READ_LIMIT):
-                parts.append(part)
-            return b"".join(parts)
+            return _read_all(descriptor, path)
+        except IsADirectoryError:
+            return None
         finally:
             os.close(descriptor)
+
+    def _read_range(self, names: Sequence[str], start: int, length: int) -> bytes | None:
+        plain, compressed = (self._path(name) for name in names)
+        with _as_data_access_error(f"read {plain}"):
+            try:
+                descriptor = os.open(plain, _OPEN_FLAGS)
+            except OSError as exc:
+                if exc.errno not in _ABSENT:
+                    raise
+            else:
+                try:
+                    size = _regular_size(descriptor, plain)
+                    if start + length > size:
+                        raise outside_of_file(plain, start, length, size)
+                    return _read_exactly(descriptor, start, length, plain)
+                except IsADirectoryError:
+                    pass
+                finally:
+                    os.close(descriptor)
+        if self._find(names[1:]) is None:
+            return None
+        raise DataAccessError(
+            f"Cannot read a part of {compressed}: it is compressed; store it plain, or fetch it whole"
+        )
 
     def _walk(self, folder: str, prefix: str, inside: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
         """Yield the names of all files below a folder, with their suffixes."""
@@ -327,35 +468,21 @@ class FileAccessor(Accessor):
 
     # -- writing ---------------------------------------------------------------------------
 
-    def _store(self, names: Sequence[str], layout: int, buf: Buffer, mime_type: str, overwrite: bool) -> None:
-        """Store a content under ``names[layout]``, or the compressed name after it."""
+    def _store(self, names: Sequence[str], form: int, buf: Buffer, overwrite: bool) -> None:
+        """Store a content under ``names[form]``; every second name is a compressed one."""
         view = check_buffer(buf)
-        overwrite = _flag(overwrite, "overwrite")
-        compressed = check_mime_type(mime_type) not in NO_COMPRESS_MIME_TYPES and self.gzip
-        chosen = names[layout + compressed]
+        overwrite = check_flag(overwrite, "overwrite")
+        chosen = names[form]
         try:
-            encoded = gzip_codec.compress(view, self.compresslevel) if compressed else view
-            with _NewFile(self, chosen, encoded) as new, self._lock(exclusive=True):
+            with self._new_file(chosen, self._encode(view, form)) as new, self._lock(exclusive=True):
                 present = self._present(names, chosen)
                 if present and not overwrite:
                     raise self._exists(present[0])
                 if present and present[0] != chosen:
                     old = present[0]
-                    in_old_form = (
-                        gzip_codec.compress(view, self.compresslevel) if old.endswith(".gz") else view
-                    )
-                    with _NewFile(self, old, in_old_form) as twin:
+                    with self._new_file(old, self._encode(view, names.index(old))) as twin:
                         twin.replace()
-                try:
-                    if overwrite:
-                        new.replace()
-                    else:
-                        new.link()
-                except BaseException:
-                    if present and chosen not in present:
-                        new.withdraw()  # the content stands, safe, under the old name
-                    raise
-                new.remove_stale([self._path(name) for name in reversed(present) if name != chosen])
+                self._settle(new, present, chosen, new.replace if overwrite else new.link)
         except DataAccessError:
             raise
         except FileExistsError as exc:
@@ -363,9 +490,127 @@ class FileAccessor(Accessor):
         except MemoryError as exc:
             raise DataAccessError(f"Cannot write {self._path(chosen)}: out of memory") from exc
         except OSError as exc:
-            raise DataAccessError(f"Cannot write {self._path(chosen)}: {exc.strerror}") from exc
+            raise _failure(f"write {self._path(chosen)}", exc) from exc
 
-    def _present(self, names: Sequence[str], chosen: str) -> list[str]:
+    def _encode(self, view: memoryview, form: int) -> Buffer:
+        return gzip_codec.compress(view, self.compresslevel) if form % 2 else view
+
+    def _new_file(self, name: str, content: Buffer | str) -> NewFile:
+        return NewFile(self._root, name, content, fsync=self.fsync)
+
+    def _settle(
+        self, new: NewFile, present: Sequence[str], chosen: str, take_name: Callable[[], None]
+    ) -> None:
+        """Give a new file its name, where the same content stands under the first other name, if any."""
+        try:
+            take_name()
+        except BaseException:
+            if present and chosen not in present:
+                new.withdraw()  # the content stands, safe, under the old name
+            raise
+        stale = [name for name in reversed(present) if name != chosen]
+        try:
+            self._unlink(stale)
+        except BaseException:
+            # Forward, not back: the new name holds the content already, and a second
+            # attempt is all that an interrupt needs.
+            with contextlib.suppress(OSError):
+                self._unlink(stale)
+            raise
+
+    def _delete(self, names: Sequence[str], missing_ok: bool) -> None:
+        missing_ok = check_flag(missing_ok, "missing_ok")
+        path = self._path(names[-2])
+        with _as_data_access_error(f"delete {path}"), self._lock(exclusive=True):
+            present = self._present(names)
+            # The one that readers find goes last: no stale twin comes to light.
+            self._unlink(present[::-1])
+        if not present and not missing_ok:
+            raise NotFoundError(f"Cannot find {path}")
+
+    def _normalise(self, names: Sequence[str], chosen: str) -> bool:
+        with _as_data_access_error(f"write {self._path(chosen)}"):
+            for _ in range(_TRIES):
+                done = self._move(names, chosen)
+                if done is None:
+                    done = self._recode(names, chosen)
+                if done is not None:
+                    return done
+        raise DataAccessError(f"Cannot write {self._path(chosen)}: it changes again and again")
+
+    def _move(self, names: Sequence[str], chosen: str) -> bool | None:
+        """Give a content its chosen name; None if its bytes would be others there."""
+        with self._lock(exclusive=True):
+            present = self._present(names, chosen)
+            if not present:
+                raise NotFoundError(f"Cannot find {self._path(names[-2])}")
+            first = present[0]
+            if first == chosen:
+                self._unlink(present[:0:-1])
+                return len(present) > 1
+            source = self._path(first)
+            same_bytes = (names.index(first) - names.index(chosen)) % 2 == 0
+            if not same_bytes or not stat.S_ISREG(os.lstat(source).st_mode):
+                return None
+            try:
+                with self._new_file(chosen, source) as new:
+                    self._settle(new, present, chosen, new.replace if chosen in present else new.link)
+            except OSError as exc:
+                if exc.errno in NO_LINKS:
+                    return None
+                raise
+            return True
+
+    def _recode(self, names: Sequence[str], chosen: str) -> bool | None:
+        """Write a content under its chosen name; None if it changes in the meantime."""
+        present = self._present(names, chosen)
+        if not present:
+            return None
+        source = self._path(present[0])
+        try:
+            descriptor = os.open(source, _OPEN_FLAGS)
+        except FileNotFoundError:
+            return None
+        try:  # open to the end, so that no other file gets its inode
+            content = _read_all(descriptor, source)
+            if names.index(present[0]) % 2:
+                content = _decompress(content, source)
+            encoded = self._encode(memoryview(content), names.index(chosen))
+            with self._new_file(chosen, encoded) as new, self._lock(exclusive=True):
+                if self._present(names, chosen) != present:
+                    return None
+                if not os.path.samestat(os.fstat(descriptor), os.stat(source)):
+                    return None
+                self._settle(new, present, chosen, new.replace if chosen in present else new.link)
+            return True
+        finally:
+            os.close(descriptor)
+
+    def _unlink(self, names: Iterable[str]) -> None:
+        """Remove names one after the other, and the folders that are empty then."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path(name))
+            folder = self._prune(os.path.dirname(name))
+            if self.fsync:
+                sync(self._path(folder))
+
+    def _prune(self, folder: str) -> str:
+        """Remove a folder if it is empty, and those above; return the first that stays.
+
+        A writer that was about to use one makes it again. The dataset's own folder stays.
+        """
+        while folder:
+            try:
+                os.rmdir(self._path(folder))
+            except FileNotFoundError:
+                pass
+            except OSError:
+                break
+            folder = os.path.dirname(folder)
+        return folder
+
+    def _present(self, names: Sequence[str], chosen: str | None = None) -> list[str]:
         """Return the names under which something stands that is no folder, in reading order."""
         present = []
         for name in names:
@@ -410,124 +655,70 @@ class FileAccessor(Accessor):
                 raise DataAccessError(f"Cannot lock {self._root}: {exc.strerror}") from exc
 
 
-class _NewFile:
-    """A file under a temporary name, complete, that is to stand under another.
+def _failure(action: str, exc: OSError) -> DataAccessError:
+    return DataAccessError(f"Cannot {action}: {exc.strerror}")
 
-    On leaving the block, what did not get its name is removed, with the folders that
-    were made for it.
-    """
 
-    def __init__(self, accessor: FileAccessor, name: str, content: Buffer) -> None:
-        self.target = accessor._path(name)
-        self.folder = os.path.dirname(self.target)
-        self.temporary = f"{self.folder}/{temporary_name()}"
-        self.content = content
-        self.fsync = accessor.fsync
-        self.made: list[str] = []
-        self.named = False
+@contextlib.contextmanager
+def _as_data_access_error(action: str) -> Iterator[None]:
+    """Let nothing out but DataAccessError; for what is not done once per chunk, as it takes a while."""
+    try:
+        yield
+    except DataAccessError:
+        raise
+    except MemoryError as exc:
+        raise DataAccessError(f"Cannot {action}: out of memory") from exc
+    except OSError as exc:
+        raise _failure(action, exc) from exc
 
-    def __enter__(self) -> _NewFile:
-        try:
-            self._write()
-        except BaseException:
-            self._remove()
-            raise
-        return self
 
-    def __exit__(self, *_exc: object) -> None:
-        if not self.named:
-            self._remove()
+def _decompress(content: bytes, path: str) -> bytes:
+    try:
+        return gzip_codec.decompress(content)
+    except CorruptDataError as exc:
+        raise CorruptDataError(f"Cannot read {path}: {exc}") from exc
 
-    def replace(self) -> None:
-        """Give the file its name, in place of what stands there."""
-        os.replace(self.temporary, self.target)
-        self.named = True
-        self._sync_folders()
 
-    def link(self) -> None:
-        """Give the file its name; FileExistsError if something stands there."""
-        try:
-            os.link(self.temporary, self.target)
-        except OSError as exc:
-            if exc.errno not in _NO_LINKS:
-                raise
-            os.replace(self.temporary, self.target)
-        else:
-            os.unlink(self.temporary)
-        self.named = True
-        self._sync_folders()
+def _regular_size(descriptor: int, path: str) -> int:
+    """Return the size of a regular file; IsADirectoryError for a folder."""
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise DataAccessError(f"Cannot read {path}: not a regular file")
+    return status.st_size
 
-    def withdraw(self) -> None:
-        """Take the name away again, if the file has it."""
-        if self.named:
-            self.named = False
-            with contextlib.suppress(OSError):
-                os.unlink(self.target)
 
-    def remove_stale(self, paths: Sequence[str]) -> None:
-        """Remove the other names of the content, now that this file has its own."""
-        try:
-            self._unlink(paths)
-        except BaseException:
-            # Forward, not back: the new name holds the content already, and a second
-            # attempt is all that an interrupt needs.
-            with contextlib.suppress(OSError):
-                self._unlink(paths)
-            raise
+def _read_all(descriptor: int, path: str) -> bytes:
+    """Return the bytes of a regular file; IsADirectoryError for a folder."""
+    # Only what is no pipe has an end to go to, and a small file is all there with this read:
+    # 1 µs faster than asking fstat first, a quarter of what bare reading takes.
+    try:
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+    except OSError:
+        size = 0
+    if 0 < size <= _SMALL and _HAS_PREAD:
+        content = os.pread(descriptor, size + 1, 0)
+        if len(content) == size:
+            return content
+    size = _regular_size(descriptor, path)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    content = os.read(descriptor, min(size + 1, _READ_LIMIT))
+    if len(content) == size:
+        return content
+    parts = [content]
+    while part := os.read(descriptor, _READ_LIMIT):
+        parts.append(part)
+    return b"".join(parts)
 
-    def _unlink(self, paths: Sequence[str]) -> None:
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            self.sync_folder(os.path.dirname(path))
 
-    def _write(self) -> None:
-        # io.FileIO, not os.open: an interrupt cannot come between opening and keeping hold.
-        for _ in range(16):
-            try:
-                with open(self.temporary, "xb", buffering=0) as file:
-                    view = memoryview(self.content)
-                    while view:
-                        view = view[file.write(view) :]
-                    if self.fsync:
-                        os.fsync(file.fileno())
-                return
-            except FileNotFoundError:
-                self._make_folder(self.folder)  # again, if another writer removes it while we come
-        raise DataAccessError(f"Cannot write {self.target}: its folder disappears again and again")
-
-    def _make_folder(self, folder: str) -> None:
-        try:
-            os.mkdir(folder)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            parent = os.path.dirname(folder)
-            if parent == folder:
-                raise
-            self._make_folder(parent)
-            self._make_folder(folder)
-            return
-        self.made.append(folder)
-
-    def _remove(self) -> None:
-        with contextlib.suppress(OSError):
-            os.unlink(self.temporary)
-        for folder in reversed(self.made):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
-
-    def _sync_folders(self) -> None:
-        self.sync_folder(self.folder)
-        for folder in reversed(self.made):
-            self.sync_folder(os.path.dirname(folder))
-
-    def sync_folder(self, folder: str) -> None:
-        """Make the names in a folder survive a power cut, if that is asked for."""
-        if not self.fsync or os.name == "nt":
-            return
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _read_exactly(descriptor: int, start: int, length: int, path: str) -> bytes:
+    os.lseek(descriptor, start, os.SEEK_SET)
+    parts, missing = [], length
+    while missing:
+        part = os.read(descriptor, min(missing, _READ_LIMIT))
+        if not part:
+            raise DataAccessError(f"Cannot read {path}: it ends {missing} bytes before it should")
+        parts.append(part)
+        missing -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

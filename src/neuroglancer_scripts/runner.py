@@ -1,4 +1,4 @@
-"""Run many small tasks, several at a time.
+"""Run many small tasks, several at a time: for their effects, or for their results in order.
 
 Threads, because what takes the time (compression, file system) releases Python's lock.
 The number of tasks that wait is bounded, so that whoever makes them does not run ahead
@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["ThreadRunner", "default_jobs"]
+__all__ = ["ThreadRunner", "default_jobs", "ordered_map"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Tasks that may wait or run, per thread: enough that no thread waits for the one who submits.
+_AHEAD = 4
 
 
 def default_jobs() -> int:
@@ -23,6 +30,58 @@ def default_jobs() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+def _check_jobs(jobs: int | None) -> int:
+    jobs = default_jobs() if jobs is None else jobs
+    if jobs < 1:
+        raise ValueError(f"the number of jobs must be at least 1, not {jobs}")
+    return jobs
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], *, jobs: int | None = None
+) -> Generator[Result, None, None]:
+    """Yield the result of a function for each item, in the order of the items.
+
+    Parameters
+    ----------
+    function
+        Called in `jobs` threads; with one job, where the results are taken.
+    items
+        Read as results are taken, at most 4 items per thread ahead: what is in memory is
+        bounded, however many there are.
+    jobs
+        Number of threads, at least 1; by default one per processor.
+
+    Raises
+    ------
+    ValueError
+        `jobs` is below 1: at once.
+    Exception
+        What a call raised, where its result would stand; no other call is started then.
+        Nor after the iterator is closed, which waits for the calls that run.
+    """
+    return _results(function, items, _check_jobs(jobs))
+
+
+def _results(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int
+) -> Generator[Result, None, None]:
+    if jobs == 1:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    executor = ThreadPoolExecutor(jobs)
+    try:
+        for item in items:
+            waiting.append(executor.submit(function, item))
+            if len(waiting) == _AHEAD * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 class ThreadRunner:
@@ -46,10 +105,8 @@ class ThreadRunner:
     """
 
     def __init__(self, jobs: int | None = None, max_waiting: int | None = None) -> None:
-        self.jobs = default_jobs() if jobs is None else jobs
-        if self.jobs < 1:
-            raise ValueError(f"the number of jobs must be at least 1, not {self.jobs}")
-        max_waiting = 4 * self.jobs if max_waiting is None else max_waiting
+        self.jobs = _check_jobs(jobs)
+        max_waiting = _AHEAD * self.jobs if max_waiting is None else max_waiting
         if max_waiting < 1:
             raise ValueError(f"the number of tasks that may wait must be at least 1, not {max_waiting}")
         self._places = threading.BoundedSemaphore(max_waiting)

@@ -18,6 +18,7 @@ VERBS = {
     "convert": "Convert a volume (NIfTI and others) to a precomputed dataset.",
     "info": "Show the scales of a dataset, and how much of it is stored.",
     "preview": "Draw the middle planes of a dataset as a picture.",
+    "relayout": "Change the layout of a dataset, flat or deep, gzip or plain, in place.",
     "demo": "Convert a real brain scan that comes with a package, and draw it.",
 }
 
