@@ -300,17 +300,16 @@ def test_there_is_nothing_to_change(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_links_become_files_in_another_form(tmp_path: Path) -> None:
-    """A link is not moved, where it would point elsewhere: its content is stored under the new name."""
+def test_links_stay_as_they_are(tmp_path: Path) -> None:
+    """A link is the user's own arrangement: it is neither moved nor replaced by its content."""
     put(tmp_path, "outside", OLD)
     link = tmp_path / "data" / FLAT
     link.parent.mkdir(parents=True)
     link.symlink_to("../../outside")
-    assert FileAccessor(tmp_path / "data", gzip=False).normalise_chunk("key", COORDS)
-    assert files(tmp_path / "data") == [DEEP]
-    assert not (tmp_path / "data" / DEEP).is_symlink()
+    assert not FileAccessor(tmp_path / "data", gzip=False).normalise_chunk("key", COORDS)
+    assert files(tmp_path / "data") == [FLAT]
+    assert link.is_symlink()
     assert fetched(tmp_path / "data") == OLD
-    assert (tmp_path / "outside").read_bytes() == OLD
 
 
 @posix_only

@@ -116,3 +116,10 @@ def test_temporary_names_are_short_new_and_reserved() -> None:
 def test_names_that_are_only_alike_are_allowed(name: str) -> None:
     """A name that differs from a temporary one by a letter can be stored."""
     assert check_relative_path(name) == name
+
+
+def test_names_of_very_many_parts_are_refused() -> None:
+    """A name that would need hundreds of folders is a ValueError, not a RecursionError later."""
+    for check, name in ((check_relative_path, "a/" * 1500 + "x"), (check_key, "a/" * 1500)):
+        with pytest.raises(ValueError, match=r"has 150[01] parts"):
+            check(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -431,3 +432,44 @@ def test_a_full_disk_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "DataAccessError: Cannot write" in result.stderr
     assert (neuroglancer_scripts.open(tmp_path).read() == VOXELS).all()
     assert len(files(tmp_path)) == 31
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("options", [{"layout": "deep"}, {"layout": "flat", "gzip": True}])
+def test_a_place_with_a_link_or_a_pipe_is_left_alone(tmp_path: Path, kind: str, options: Any) -> None:
+    """Where one name of a chunk is a link to another, or no file, nothing is removed."""
+    small_dataset(tmp_path)
+    flat = tmp_path / "s/0-64_0-64_0-64"
+    deep = tmp_path / "s/0-64/0-64/0-64"
+    deep.parent.mkdir(parents=True)
+    flat.write_bytes(b"the only copy")
+    if kind == "link":
+        deep.symlink_to("../../0-64_0-64_0-64")
+    else:
+        os.mkfifo(deep)
+    relayout(tmp_path, **options)
+    assert flat.read_bytes() == b"the only copy"
+    assert deep.is_symlink() == (kind == "link")
+
+
+@pytest.mark.parametrize("options", [{"layout": "Flat"}, {"layout": "DEEP"}, {"gzip": "no"}, {"gzip": 3}])
+def test_wrong_arguments_come_before_any_effect(tmp_path: Path, options: Any) -> None:
+    """A layout or flag that is none is an error, and nothing changes."""
+    small_dataset(tmp_path)
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/0-64_0-64_0-64").write_bytes(b"content")
+    with pytest.raises((ValueError, TypeError)):
+        relayout(tmp_path, **options)
+    assert (tmp_path / "s/0-64_0-64_0-64").read_bytes() == b"content"
+
+
+def small_dataset(folder: Path) -> None:
+    scale = {
+        "key": "s",
+        "size": [64, 64, 64],
+        "resolution": [1, 1, 1],
+        "chunk_sizes": [[64, 64, 64]],
+        "encoding": "raw",
+    }
+    info = {"type": "image", "data_type": "uint8", "num_channels": 1, "scales": [scale]}
+    (folder / "info").write_text(json.dumps(info))

@@ -53,7 +53,12 @@ from neuroglancer_scripts.accessor import (
 )
 from neuroglancer_scripts.chunk_grid import Box, check_chunk_coords, deep_chunk_name, flat_chunk_name
 from neuroglancer_scripts.errors import AlreadyExistsError, CorruptDataError, DataAccessError, NotFoundError
-from neuroglancer_scripts.relative_path import check_key, check_relative_path, is_temporary_name
+from neuroglancer_scripts.relative_path import (
+    MOST_PARTS,
+    check_key,
+    check_relative_path,
+    is_temporary_name,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -452,6 +457,8 @@ class FileAccessor(Accessor):
             identity = (status.st_dev, status.st_ino)
             if identity in inside:  # a link to a folder above
                 return
+            if len(inside) > MOST_PARTS:
+                raise DataAccessError(f"Cannot list {path}: its folders are nested too deeply")
             with os.scandir(path) as entries:
                 for entry in entries:
                     name = f"{folder}{entry.name}"
@@ -544,13 +551,17 @@ class FileAccessor(Accessor):
             present = self._present(names, chosen)
             if not present:
                 raise NotFoundError(f"Cannot find {self._path(names[-2])}")
+            if not all(stat.S_ISREG(os.lstat(self._path(name)).st_mode) for name in present):
+                return (
+                    False  # a link may lead to another of the names: whose content it is, is not ours to say
+                )
             first = present[0]
             if first == chosen:
                 self._unlink(present[:0:-1])
                 return len(present) > 1
             source = self._path(first)
             same_bytes = (names.index(first) - names.index(chosen)) % 2 == 0
-            if not same_bytes or not stat.S_ISREG(os.lstat(source).st_mode):
+            if not same_bytes:
                 return None
             try:
                 with self._new_file(chosen, source) as new:
@@ -572,6 +583,7 @@ class FileAccessor(Accessor):
         except FileNotFoundError:
             return None
         try:  # open to the end, so that no other file gets its inode
+            before = os.fstat(descriptor)
             content = _read_all(descriptor, source)
             if names.index(present[0]) % 2:
                 content = _decompress(content, source)
@@ -579,7 +591,7 @@ class FileAccessor(Accessor):
             with self._new_file(chosen, encoded) as new, self._lock(exclusive=True):
                 if self._present(names, chosen) != present:
                     return None
-                if not os.path.samestat(os.fstat(descriptor), os.stat(source)):
+                if not _same_content(before, os.lstat(source)):
                     return None
                 self._settle(new, present, chosen, new.replace if chosen in present else new.link)
             return True
@@ -687,6 +699,14 @@ def _regular_size(descriptor: int, path: str) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise DataAccessError(f"Cannot read {path}: not a regular file")
     return status.st_size
+
+
+def _same_content(before: os.stat_result, now: os.stat_result) -> bool:
+    """Tell whether a file is the one that it was, and was not written to since."""
+    return os.path.samestat(before, now) and (before.st_size, before.st_mtime_ns) == (
+        now.st_size,
+        now.st_mtime_ns,
+    )
 
 
 def _read_all(descriptor: int, path: str) -> bytes:

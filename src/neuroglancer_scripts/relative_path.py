@@ -15,6 +15,8 @@ from functools import lru_cache
 __all__ = ["check_key", "check_relative_path", "temporary_name"]
 
 _TEMPORARY = re.compile(r"\.ngs-[0-9a-f]{16}\.tmp")
+#: A name with more parts is none: no dataset needs them, and each is a folder to be made or listed.
+MOST_PARTS = 200
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -40,6 +42,8 @@ def _text(path: str | os.PathLike[str], what: str) -> str:
 
 
 def _check_parts(text: str, parts: list[str], what: str) -> None:
+    if len(parts) > MOST_PARTS:
+        raise ValueError(f"{what} {text[:40]!r}... has {len(parts)} parts: {MOST_PARTS} are the most")
     if "\0" in text:
         raise ValueError(f"{what} {text!r} holds a NUL character")
     if os.name == "nt" and ("\\" in text or _DRIVE.match(text)):

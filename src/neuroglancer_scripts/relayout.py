@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from neuroglancer_scripts.accessor import check_flag
 from neuroglancer_scripts.chunk_grid import Box, parse_chunk_name
 from neuroglancer_scripts.errors import CorruptDataError, NotFoundError
 from neuroglancer_scripts.file_accessor import FileAccessor
@@ -106,9 +107,19 @@ def relayout(
         ``ExceptionGroup`` with an error for each.
     DataAccessError
         Something cannot be read or written; what was changed before stays changed.
-    ValueError
-        The level is none.
+    ValueError, TypeError
+        An argument is none of what it may be; nothing was changed.
+
+    Notes
+    -----
+    A place under one of whose names a link or a special file stands is left as it is. Do not run this while
+    another program writes the dataset's files in place (``cp``, ``rsync --inplace``), as this package never
+    does: what is half-written would be taken for whole.
     """
+    if layout not in (None, "flat", "deep"):
+        raise ValueError(f"layout is flat, deep or None, not {layout!r}")
+    if gzip is not None:
+        gzip = check_flag(gzip, "gzip")
     started = time.perf_counter()
     accessors = {
         (flat, compress): FileAccessor(folder, flat, compress, compresslevel)

@@ -56,7 +56,7 @@ def command(url: str, **options: Any) -> None:
 
     Every chunk can be read while this runs, by programs that know both layouts. It may be
     interrupted at any moment: run it again to go on. Files that are not part of the dataset
-    are left alone.
+    are left alone. Do not run it while another program copies into the dataset.
     """
     relayout(url, **options)
 
