@@ -368,6 +368,18 @@ def test_the_older_command_fails_as_before(
     assert caught.value.code == 2
 
 
+def test_the_transform_of_another_volume_is_found_before_anything_is_written(
+    tmp_path: Path, volume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A transform.json that says something else is an error, and no info is left that blocks the next try."""
+    dest = tmp_path / "dataset"
+    dest.mkdir()
+    (dest / "transform.json").write_text("[[2.0]]")
+    assert volume_to_precomputed_pyramid.main(["", str(volume), str(dest)]) == 1
+    assert "transform.json exists" in capsys.readouterr().err
+    assert [path.name for path in dest.iterdir()] == ["transform.json"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "checksum"])
 def test_the_older_command_reads_the_whole_volume_before_it_writes(
     tmp_path: Path, volume: Path, damage: str, capsys: pytest.CaptureFixture[str]

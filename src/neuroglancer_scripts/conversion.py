@@ -318,17 +318,20 @@ def plan_conversion(source: VolumeSource, options: ConversionOptions) -> Convers
     )
 
 
-def _store_transform(accessor: Accessor, transform: npt.NDArray[np.float64]) -> None:
+def _transform_to_store(accessor: Accessor, transform: npt.NDArray[np.float64] | None) -> bytes | None:
+    """Return the content of a new transform.json; None if there is none, or it is stored already."""
+    if transform is None:
+        return None
     content = json.dumps(transform.tolist()).encode()
     try:
-        if accessor.fetch_file("transform.json") == content:
-            return
+        stored = accessor.fetch_file("transform.json")
     except NotFoundError:
-        accessor.store_file("transform.json", content, mime_type="application/json")
-        return
-    raise AlreadyExistsError(
-        "transform.json exists and says something else: remove it, or choose a new folder"
-    )
+        return content
+    if stored != content:
+        raise AlreadyExistsError(
+            "transform.json exists and says something else: remove it, or choose a new folder"
+        )
+    return None
 
 
 def _slabs(plan: ConversionPlan, grid: ChunkGrid) -> Iterator[tuple[int, int]]:
@@ -361,15 +364,16 @@ def run_conversion(
     Raises
     ------
     AlreadyExistsError
-        There is a dataset already.
+        There is a dataset already, or the ``transform.json`` of another volume.
     CorruptDataError
         The volume is damaged.
     DataAccessError
         It cannot be read, or the dataset cannot be written.
     """
+    transform = _transform_to_store(accessor, plan.source.transform)  # before anything is written
     dataset = get_IO_for_new_dataset(plan.info, accessor, encoder_options=plan.encoder_options)
-    if plan.source.transform is not None:
-        _store_transform(accessor, plan.source.transform)
+    if transform is not None:
+        accessor.store_file("transform.json", transform, mime_type="application/json")
     scales = plan.model.scales
     size_x, size_y, _ = plan.source.size_xyz
     with ThreadRunner(jobs) as runner:

@@ -13,7 +13,7 @@ How a file comes to be there
     name in the folder where it will stand, and renamed: a reader sees the old content or
     the new, and a failure leaves the old. The names are looked at and changed under one
     lock (``flock`` on the dataset's folder), so that of several writers with
-    ``overwrite=False`` one wins, and a place never ends with two names.
+    ``overwrite=False`` one wins, and no store that returns leaves a place with two names.
 How a place moves to another name (other options than those it was written with)
     The new content first replaces the old in its old form, then appears in the new one,
     then the old name goes: at each of these steps every reader finds the new content.
@@ -295,7 +295,8 @@ class FileAccessor(Accessor):
 
         Returns
         -------
-        Whether there was anything to do.
+        Whether there was anything to do. A place under one of whose names a link or a special
+        file stands is left as it is.
 
         Raises
         ------

@@ -133,14 +133,15 @@ def relayout(
             wrong.append(file)
     progress = announce(len(wrong)) if announce else None
     damaged: list[CorruptDataError] = []
+    changed: list[bool] = []
 
     def change(file: _Stored) -> None:
         try:
             accessor = accessors[file.wanted]
             if file.key is None:
-                accessor.normalise_file(str(file.place))
+                changed.append(accessor.normalise_file(str(file.place)))
             else:
-                accessor.normalise_chunk(file.key, file.place)  # type: ignore[arg-type]
+                changed.append(accessor.normalise_chunk(file.key, file.place))  # type: ignore[arg-type]
         except NotFoundError:  # another program has removed it
             pass
         except CorruptDataError as exc:
@@ -156,7 +157,7 @@ def relayout(
             f"{len(damaged)} of {len(wrong)} files are damaged, and stay as they are; the first: {damaged[0]}"
         )
         raise CorruptDataError(message) from ExceptionGroup(message, damaged)
-    return RelayoutReport(num_files, len(wrong), time.perf_counter() - started)
+    return RelayoutReport(num_files, sum(changed), time.perf_counter() - started)
 
 
 class _Dataset:
